@@ -1,0 +1,1 @@
+"""The roof: operator commands and the supervisor behind ``up``. Nobody imports it."""

@@ -1,0 +1,114 @@
+"""Owns the operator commands of ``kalshibook``: their names, options and exit codes; what they do stands elsewhere.
+
+Exit codes: 0 done (a service that was asked to stop included), 1 failed, 2 wrong use or a wrong setting, 130
+interrupted. What a command runs is imported inside it, so that ``kalshibook --help`` stays fast.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+_P = ParamSpec("_P")
+_Leash = Annotated[bool, typer.Option("--leash", hidden=True, help="Stop when standard input ends.")]
+_Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.", show_default="setting")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the operator commands to ``app``."""
+    for command in (up, collect, serve, exchange, doctor):
+        app.command(rich_help_panel="Operators")(command)
+
+
+def _explained(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Turn a wrong setting into one line on stderr and exit code 2."""
+
+    @functools.wraps(command)
+    def explained(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        from ops.settings import SettingsError
+
+        try:
+            command(*args, **kwargs)
+        except SettingsError as error:
+            typer.echo(f"kalshibook: {error}", err=True)
+            raise typer.Exit(2) from None
+
+    return explained
+
+
+@_explained
+def up() -> None:
+    """Run the whole product here: exchange (unless Kalshi keys are set), collector and server; Ctrl-C stops it."""
+    from cli.up import run
+    from ops.settings import Settings
+
+    raise typer.Exit(run(Settings.from_env(os.environ), os.environ, typer.echo))
+
+
+@_explained
+def collect(leash: _Leash = False) -> None:
+    """Record the exchange into KALSHIBOOK_HOME until told to stop."""
+    from cli import roles
+    from ops.settings import Settings
+
+    raise typer.Exit(roles.run_collector(Settings.from_env(os.environ), leash))
+
+
+@_explained
+def serve(leash: _Leash = False) -> None:
+    """Answer over HTTP from what is recorded in KALSHIBOOK_HOME."""
+    from cli import roles
+    from ops.settings import Settings
+
+    raise typer.Exit(roles.run_server(Settings.from_env(os.environ), leash))
+
+
+@_explained
+def exchange(
+    capture: Annotated[Path | None, typer.Option(help="Play the recorded frames of this folder.")] = None,
+    markets: Annotated[int, typer.Option(min=1, help="Generated markets.")] = 200,
+    rate: Annotated[int, typer.Option(min=1, help="Generated messages a second, all markets together.")] = 200,
+    speed: Annotated[
+        float | None, typer.Option(min=0.01, help="Play a capture at this speed.", show_default="1")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of what is generated.")] = 1,
+    ws_port: _Port = None,
+    http_port: _Port = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Write the chosen ports here, as JSON.")] = None,
+    leash: _Leash = False,
+) -> None:
+    """Run a local Kalshi: websocket, REST and control, generated or played from a capture."""
+    from cli import roles
+    from ops.settings import Settings
+
+    settings = Settings.from_env(os.environ)
+    if speed is not None and (settings.rehearsal is not None or capture is None):
+        why = "KALSHIBOOK_CLOCK sets the speed" if capture is not None else "it needs --capture"
+        raise typer.BadParameter(why, param_hint="--speed")
+    options = roles.ExchangeOptions(
+        capture=capture,
+        markets=markets,
+        messages_per_s=rate,
+        speed=1.0 if speed is None else speed,
+        seed=seed,
+        ws_port=settings.exchange_ws_port if ws_port is None else ws_port,
+        http_port=settings.exchange_http_port if http_port is None else http_port,
+        ready_file=ready_file,
+    )
+    raise typer.Exit(roles.run_exchange(settings, options, leash))
+
+
+@_explained
+def doctor() -> None:
+    """Check that this machine can run KalshiBook; exit 1 where it cannot."""
+    from cli.doctor import examine
+    from ops.settings import Settings
+
+    findings = examine(Settings.from_env(os.environ), os.environ, sys.version_info)
+    for finding in findings:
+        typer.echo(finding.line())
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)

@@ -1,0 +1,125 @@
+"""Owns ``kalshibook doctor``: looks whether this machine can run KalshiBook and says what to do where it cannot.
+
+It changes nothing but one empty file that it makes and removes under KALSHIBOOK_HOME.
+"""
+
+import difflib
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from cli.up import require_free_port
+from ops import keys
+from ops.settings import VARIABLES, Settings, SettingsError
+
+_LEAST_FREE_BYTES = 1 << 30
+_LARGEST_SKEW_S = 5.0
+_OLDEST_CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked at: whether it is well, and what was found, with the remedy where it is not."""
+
+    ok: bool
+    text: str
+
+    def line(self) -> str:
+        """Return the finding as a line for a person."""
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.text}"
+
+
+def examine(settings: Settings, environ: Mapping[str, str], python: Sequence[int | str]) -> list[Finding]:
+    """Look at everything and return what was found. Cost: at most two HTTP requests, 5 s each."""
+    return [
+        _python(python),
+        _names(environ),
+        _home(settings.home),
+        _disk(settings.home),
+        _clock(settings),
+        *_exchange(settings),
+        _port(settings),
+    ]
+
+
+def _python(python: Sequence[int | str]) -> Finding:
+    version = ".".join(str(part) for part in python[:3])
+    if tuple(python[:2]) < (3, 11):
+        return Finding(False, f"Python {version} is older than 3.11: install a later one")
+    return Finding(True, f"Python {version}")
+
+
+def _names(environ: Mapping[str, str]) -> Finding:
+    known = [variable.name for variable in VARIABLES]
+    strangers = sorted(name for name in environ if name.startswith(("KALSHIBOOK_", "KALSHI_")) and name not in known)
+    for name in strangers:
+        near = difflib.get_close_matches(name, known, n=1)
+        return Finding(False, f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else ": unset it"))
+    return Finding(True, "every KALSHIBOOK_ and KALSHI_ variable is a setting")
+
+
+def _home(home: Path) -> Finding:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        return Finding(False, f"KALSHIBOOK_HOME {home} cannot be written ({error.strerror}): choose another folder")
+    return Finding(True, f"KALSHIBOOK_HOME {home.absolute()} can be written")
+
+
+def _disk(home: Path) -> Finding:
+    place = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
+    free_bytes = shutil.disk_usage(place).free
+    text = f"{free_bytes / (1 << 30):.1f} GiB free at {place}"
+    return Finding(free_bytes >= _LEAST_FREE_BYTES, text if free_bytes >= _LEAST_FREE_BYTES else f"{text}: free 1 GiB")
+
+
+def _clock(settings: Settings) -> Finding:
+    now = datetime.now(UTC)
+    if now < _OLDEST_CLOCK:
+        return Finding(False, f"the machine's clock says {now:%Y-%m-%d}: set it")
+    shown = datetime.fromtimestamp(settings.clock.now_us() // 1_000_000, UTC)
+    if settings.rehearsal is not None:
+        return Finding(True, f"the rehearsal clock shows {shown:%Y-%m-%d %H:%M:%S} UTC at rate {settings.clock.rate}")
+    return Finding(True, f"the machine's clock says {shown:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _exchange(settings: Settings) -> list[Finding]:
+    try:
+        key = keys.kalshi_key(settings)
+    except SettingsError as error:
+        return [Finding(False, str(error))]
+    if key is None:
+        return [Finding(True, "no Kalshi key is set: up will run and record a local exchange")]
+    readable = Finding(True, f"the private key of {key.key_id} can be read")
+    url = f"{settings.kalshi_rest_url}/exchange/status"
+    try:
+        asked_s = time.time()
+        answer = httpx.get(url, timeout=5)
+        answered_s = time.time()
+    except httpx.HTTPError as error:
+        return [readable, Finding(False, f"{url} does not answer ({error}): check the network and KALSHI_REST_URL")]
+    if answer.status_code >= 500 or answer.status_code == 404:
+        return [readable, Finding(False, f"{url} answers {answer.status_code}: check KALSHI_REST_URL")]
+    reached = Finding(True, f"{url} answers")
+    if (date := answer.headers.get("Date")) is None:
+        return [readable, reached]
+    skew_s = parsedate_to_datetime(date).timestamp() - (asked_s + answered_s) / 2
+    if abs(skew_s) > _LARGEST_SKEW_S:
+        return [readable, reached, Finding(False, f"the machine's clock is {skew_s:+.0f} s off the exchange's: set it")]
+    return [readable, reached, Finding(True, "the machine's clock agrees with the exchange's")]
+
+
+def _port(settings: Settings) -> Finding:
+    try:
+        require_free_port(settings)
+    except SettingsError as error:
+        return Finding(False, str(error))
+    return Finding(True, f"port {settings.port} is free")

@@ -1,0 +1,149 @@
+"""One websocket connection to the venue: bytes in with their time of arrival, bytes out.
+
+Owns the socket, our pings and the bound of the queue. Reads nothing of what it carries.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from book.errors import HandshakeError
+from book.records import Reason
+from collector.links import Ended, Item, Mark
+from collector.signing import Signer
+
+MAX_FRAME_BYTES = 16 << 20
+OPEN_WITHIN_S = 10.0
+SEND_WITHIN_S = 10.0
+PING_EVERY_S = 1.0
+LIBRARY_QUEUE_FRAMES = 4096
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Queue:
+    """What has arrived and is not decoded yet, in order, of at most ``most`` frames.
+
+    Past the bound frames are dropped, and the next thing taken is preceded by Mark.OVERFLOW of their link.
+    """
+
+    def __init__(self, most: int, wake: Callable[[], None], wake_at: int = 4096) -> None:
+        self._most = most
+        self._wake = wake
+        self._wake_at = wake_at
+        self._items: list[Item] = []
+        self._dropping: dict[int, int] = {}
+
+    def put(self, link: int, data: bytes, now_ns: int) -> None:
+        """Add a frame, or drop it where there is no room."""
+        items = self._items
+        if len(items) >= self._most or link in self._dropping:
+            self._dropping[link] = self._dropping.get(link, 0) + 1
+            return
+        items.append((link, now_ns, data))
+        if len(items) == self._wake_at:
+            self._wake()
+
+    def mark(self, link: int, payload: Mark | Ended, now_ns: int) -> None:
+        """Add something that is no frame; there is always room for it."""
+        if payload is Mark.PONG and link in self._dropping:
+            return
+        self._items.append((link, now_ns, payload))
+
+    def take(self, now_ns: int) -> list[Item]:
+        """Take everything; links that lost frames end with the mark that says so."""
+        items, self._items = self._items, []
+        items += [(link, now_ns, Mark.OVERFLOW) for link in self._dropping]
+        self._dropping.clear()
+        return items
+
+    def __len__(self) -> int:
+        """Return the number of items waiting."""
+        return len(self._items)
+
+
+class Connection:
+    """A connection that stands; made by ``dial``."""
+
+    def __init__(self, socket: ClientConnection, link: int, queue: Queue) -> None:
+        self._socket = socket
+        self._link = link
+        self._queue = queue
+        self.reason = Reason.DISCONNECT
+
+    @property
+    def port(self) -> int:
+        """Local port."""
+        return int(self._socket.local_address[1])
+
+    async def run(self) -> None:
+        """Receive until the connection ends, then put its end, with its reason, into the queue."""
+        pings = asyncio.create_task(self._ping())
+        receive, put, link, clock = self._socket.recv, self._queue.put, self._link, time.monotonic_ns
+        try:
+            while True:
+                put(link, await receive(decode=False), clock())
+        except ConnectionClosed:
+            pass  # the end of every connection; its reason is told below
+        finally:
+            pings.cancel()
+            self._socket.transport.abort()
+            self._queue.mark(link, Ended(self.reason), clock())
+
+    async def send(self, command: bytes) -> None:
+        """Send a command; a connection that does not take it in time is ended."""
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self._socket.send(command, text=True)
+        except (ConnectionClosed, TimeoutError):
+            self.abort(Reason.DISCONNECT)
+
+    def abort(self, reason: Reason) -> None:
+        """End the connection at once."""
+        self.reason = reason
+        self._socket.transport.abort()
+
+    async def _ping(self) -> None:
+        """Ping each second; each pong is marked where it arrived among the frames."""
+        try:
+            while True:
+                pong = cast("asyncio.Future[float]", await self._socket.ping())
+                pong.add_done_callback(self._heard)
+                await asyncio.sleep(PING_EVERY_S)
+        except ConnectionClosed:
+            return
+
+    def _heard(self, pong: "asyncio.Future[float]") -> None:
+        if not pong.cancelled() and pong.exception() is None:
+            self._queue.mark(self._link, Mark.PONG, time.monotonic_ns())
+
+
+async def dial(
+    url: str, signer: Signer | None, link: int, queue: Queue, tls: ssl.SSLContext | None = None
+) -> Connection:
+    """Connect and shake hands; signed anew each time. Raises HandshakeError, retryable."""
+    where = urlsplit(url)
+    headers = signer.headers("GET", where.path, time.time_ns() // 1_000_000) if signer else {}
+    try:
+        socket = await connect(
+            url,
+            additional_headers=headers,
+            open_timeout=OPEN_WITHIN_S,
+            ping_interval=None,
+            close_timeout=1.0,
+            max_size=MAX_FRAME_BYTES,
+            max_queue=LIBRARY_QUEUE_FRAMES,
+            compression=None,
+            proxy=None if where.hostname in LOOPBACK else True,
+            ssl=tls if where.scheme == "wss" else None,
+        )
+    except InvalidStatus as error:
+        raise HandshakeError(error.response.status_code, str(error)) from error
+    except (OSError, TimeoutError, WebSocketException) as error:
+        raise HandshakeError(0, f"{type(error).__name__}: {error}") from error
+    return Connection(socket, link, queue)

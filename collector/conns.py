@@ -1,0 +1,45 @@
+"""Conns: one subscription on one connection each, never reused.
+
+Owns their numbers and what was heard on each. Never sends anything.
+"""
+
+from dataclasses import dataclass, field
+
+from book.sequence import SequenceTracker
+from book.wire.batch import NO_TIME_US
+
+SHARDS = 1024
+
+
+@dataclass(slots=True)
+class Conn:
+    """One subscription; stamps in microseconds.
+
+    ``frame_us`` is the last frame of any kind heard on its connection, ``order_us`` its last message in order,
+    ``exch_us`` the greatest exchange time seen on it, ``ended`` the instants at which spans on it have ended.
+    """
+
+    id: int
+    link: int
+    sid: int
+    channel: str
+    frame_us: int
+    tracker: SequenceTracker = field(default_factory=SequenceTracker)
+    order_us: int | None = None
+    exch_us: int = NO_TIME_US
+    up: bool = True
+    ended: dict[int, int] = field(default_factory=dict)
+
+
+class ConnNumbers:
+    """Give out conn numbers: connect time in Unix milliseconds x 1,024 + shard, only ever growing."""
+
+    def __init__(self, shard: int, last: int = 0) -> None:
+        self._shard = shard
+        self.last = last
+
+    def next(self, now_us: int) -> int:
+        """Return a number above every earlier one of this shard."""
+        millis = max(now_us // 1000, self.last // SHARDS + 1)
+        self.last = millis * SHARDS + self._shard
+        return self.last

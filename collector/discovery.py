@@ -1,0 +1,94 @@
+"""Which markets there are: the venue's listing at the start and every few minutes, and lifecycle messages between.
+
+Owns the round of listings. What it finds goes to the session: markets to record, versions to keep.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from book.errors import CollectorError, FrameError
+from book.wire.rest import EventDoc, MarketDoc
+from collector.metadata import Versions
+from collector.session import Session
+from collector.venue_rest import VenueBusyError, VenueRest
+
+LIST_EVERY_S = 300.0
+LOOK_EVERY_S = 0.5
+FINISHED = frozenset({"determined", "disputed", "amended", "finalized", "settled"})
+
+Log = Callable[..., None]
+
+
+class Discovery:
+    """List markets into a session; ``now_us`` gives the stamp of a version, ``log`` takes (event, fields)."""
+
+    def __init__(
+        self,
+        rest: VenueRest,
+        session: Session,
+        versions: Versions,
+        now_us: Callable[[], int],
+        log: Log,
+        *,
+        combos: bool,
+    ) -> None:
+        self._rest = rest
+        self._session = session
+        self._versions = versions
+        self._now_us = now_us
+        self._log = log
+        self._combos = combos
+
+    async def run(self) -> None:
+        """Discover until cancelled: all open markets now and every five minutes, changed ones twice a second.
+
+        A venue that does not answer is asked again; what cannot be read is logged and left for the next round.
+        """
+        clock = asyncio.get_running_loop().time
+        next_s = clock()
+        while True:
+            try:
+                if clock() >= next_s:
+                    next_s = clock() + LIST_EVERY_S
+                    await self._list()
+                changed = self._session.changed()
+                if changed:
+                    await self._learn(await self._rest.markets(changed))
+            except (VenueBusyError, FrameError, CollectorError) as error:
+                next_s = min(next_s, clock() + 10.0)
+                self._log("discovery_failed", error=str(error))
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _list(self) -> None:
+        count = 0
+        async for page in self._rest.open_markets(combos=self._combos):
+            await self._learn(page)
+            count += len(page)
+        self._log("markets_listed", markets=count)
+        async for events in self._rest.open_events():
+            for event in events:
+                await self._learn_event(event)
+
+    async def _learn(self, markets: list[MarketDoc]) -> None:
+        """Take markets: record the living ones, keep new versions, fetch the events and series not seen yet."""
+        for doc in markets:
+            if doc.status not in FINISHED:
+                self._session.list_market(doc.ticker, doc.open_us, doc.close_us)
+        for doc in markets:
+            if not self._versions.knows("events", doc.event_ticker):
+                event = await self._rest.event(doc.event_ticker)
+                if event is not None:
+                    await self._learn_event(event)
+            row = self._versions.market(doc, self._now_us())
+            if row is not None:
+                self._session.metadata["markets"].add(**row)
+
+    async def _learn_event(self, event: EventDoc) -> None:
+        row = self._versions.event(event, self._now_us())
+        if row is not None:
+            self._session.metadata["events"].add(**row)
+        if event.series_ticker and not self._versions.knows("series", event.series_ticker):
+            series = await self._rest.series(event.series_ticker)
+            found = self._versions.series(series, self._now_us()) if series is not None else None
+            if found is not None:
+                self._session.metadata["series"].add(**found)

@@ -1,0 +1,338 @@
+"""Messages into records: sequence judged, spans fed, tables filled.
+
+Owns what each kind of message does. Sans-IO; frames come with their stamps, one link's and
+one hour's at a time.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from book.errors import FrameError
+from book.records import Reason
+from book.sequence import Verdict
+from book.wire.batch import NO_TIME_US, DeltaColumns, decode_batch
+from book.wire.commands import DELETE_MARKETS, ORDERBOOK, Update
+from book.wire.messages import (
+    Delta,
+    Lifecycle,
+    Message,
+    Ok,
+    Snapshot,
+    Subscribed,
+    Ticker,
+    Trade,
+    Unsubscribed,
+    VenueError,
+)
+from collector.conns import Conn, ConnNumbers
+from collector.links import Link
+from collector.rows import TableRows
+from collector.spans import Spans
+
+TERMINAL = frozenset({10, 25})
+"""The venue's errors that end a subscription."""
+
+Ints = npt.NDArray[np.int64]
+Note = tuple[str, dict[str, Any]]
+
+
+class Intake:
+    """Feed frames of links to the spans and tables of one shard."""
+
+    def __init__(self, spans: Spans, numbers: ConnNumbers) -> None:
+        self._spans = spans
+        self._numbers = numbers
+        self.trades = TableRows("trades")
+        self.lifecycle = TableRows("lifecycle")
+        self.quarantine = TableRows("quarantine")
+        self.counts: Counter[str] = Counter()
+        self.notes: list[Note] = []
+        self.changed: dict[str, None] = {}
+        self.ended: list[Conn] = []
+
+    def frames(self, link: Link, frames: Sequence[bytes], ts_us: Ints, now_ns: int) -> None:
+        """Take frames of one link and one hour with their stamps, shape (n,), in order of arrival."""
+        batch = decode_batch(frames)
+        place, start = batch.deltas.place, 0
+        for index, message in batch.others:
+            if not isinstance(message, Trade):
+                end = int(np.searchsorted(place, index))
+                self._deltas(link, batch.deltas, start, end, ts_us)
+                start = end
+            stamp = int(ts_us[index])
+            if isinstance(message, FrameError):
+                self._unreadable(link, message, frames[index], stamp)
+            else:
+                self._message(link, message, stamp, now_ns)
+        self._deltas(link, batch.deltas, start, len(place), ts_us)
+        self.counts["frames"] += len(frames)
+
+    def end_conn(self, conn: Conn, last_us: int, reveal_us: int, reason: Reason) -> None:
+        """End a conn for good."""
+        if conn.up:
+            self._spans.end_conn(conn, last_us, reveal_us, conn.tracker.last, reason)
+            conn.up = False
+            self.ended.append(conn)
+            self.notes.append(("conn_ended", {"conn": conn.id, "reason": reason.value}))
+
+    def _deltas(self, link: Link, deltas: DeltaColumns, start: int, end: int, ts_us: Ints) -> None:
+        if start == end:
+            return
+        sids = deltas.sid[start:end]
+        for sid in np.unique(sids).tolist():
+            chosen = start + np.flatnonzero(sids == sid)
+            conn = link.conns.get(sid)
+            if conn is None:
+                self._early(link, sid, deltas, chosen, ts_us)
+            elif conn.up and conn.channel == ORDERBOOK:
+                self._run(link, conn, deltas, chosen, ts_us)
+            else:
+                self.counts["after_end"] += len(chosen)
+
+    def _early(self, link: Link, sid: int, deltas: DeltaColumns, chosen: Ints, ts_us: Ints) -> None:
+        for i in chosen.tolist():
+            level = (int(deltas.side[i]), int(deltas.price_e4[i]), int(deltas.change_e2[i]))
+            exch_us = int(deltas.ts_exch_us[i])
+            message = Delta(
+                sid, int(deltas.seq[i]), deltas.ticker[i], *level, None if exch_us == NO_TIME_US else exch_us
+            )
+            self._keep_early(link, sid, int(ts_us[deltas.place[i]]), message)
+
+    def _run(self, link: Link, conn: Conn, deltas: DeltaColumns, chosen: Ints, ts_us: Ints) -> None:
+        """Take deltas of one conn: runs in order at once, whatever breaks the order by itself."""
+        seq, stamps = deltas.seq[chosen], ts_us[deltas.place[chosen]]
+        numbers = self._spans.numbers
+        tickers = deltas.ticker if len(chosen) == len(deltas.ticker) else [deltas.ticker[i] for i in chosen.tolist()]
+        market = np.array(
+            [self._spans.market(name) if (n := numbers.get(name)) is None else n for name in tickers], np.int64
+        )
+        columns = (
+            market, stamps, deltas.ts_exch_us[chosen], seq,
+            deltas.side[chosen].astype(np.int64), deltas.price_e4[chosen], deltas.change_e2[chosen],
+        )  # fmt: skip
+        at = 0
+        while at < len(seq):
+            conn.frame_us = max(conn.frame_us, int(stamps[at]))
+            taken = conn.tracker.take_run(seq[at:])
+            if not taken and self._in_order(link, conn, int(seq[at]), int(stamps[at])):
+                taken = 1
+            if taken:
+                self._spans.deltas(conn, *(column[at : at + taken] for column in columns))
+                conn.order_us = int(stamps[at + taken - 1])
+            at += max(1, taken)
+        self.missing(link)
+
+    def missing(self, link: Link) -> None:
+        """Ask again for books that the spans have just given up."""
+        if self._spans.given_up:
+            names = [self._spans.names[market] for market in self._spans.given_up]
+            self._spans.given_up.clear()
+            link.asks.lost(names)
+
+    def _in_order(self, link: Link, conn: Conn, seq: int | None, ts_us: int) -> bool:
+        """Judge a sequence number and end the conn's spans where messages are missing; False: drop the message."""
+        if seq is None:
+            return True
+        before = conn.tracker.last
+        verdict = conn.tracker.take(seq)
+        if verdict is Verdict.IN_ORDER:
+            return True
+        self.counts[verdict.value] += 1
+        if verdict is Verdict.DUPLICATE:
+            return False
+        self.notes.append(
+            (
+                "sequence",
+                {"verdict": verdict.value, "conn": conn.id, "channel": conn.channel, "after": before, "got": seq},
+            )
+        )
+        if conn.channel == ORDERBOOK:
+            last_us = ts_us if conn.order_us is None else conn.order_us
+            self._spans.end_conn(conn, last_us, ts_us, before, Reason.SEQ_GAP)
+            self.missing(link)
+            if verdict is Verdict.RESET:
+                link.asks.leave(link.heard_ns)
+        return verdict is Verdict.GAP
+
+    def _message(self, link: Link, message: Message, ts_us: int, now_ns: int) -> None:
+        """Route a message to its conn, judge its sequence number, and take it."""
+        if isinstance(message, Subscribed):
+            self._subscribed(link, message, ts_us, now_ns)
+            return
+        conn = link.conns.get(message.sid) if message.sid is not None else None
+        if conn is None:
+            self._unrouted(link, message, ts_us, now_ns)
+            return
+        if not conn.up:
+            self.counts["after_end"] += 1
+            return
+        conn.frame_us = max(conn.frame_us, ts_us)
+        seq = None if isinstance(message, Ticker) else message.seq
+        if not self._in_order(link, conn, seq, ts_us):
+            return
+        self._take(link, conn, message, ts_us, now_ns)
+        if seq is not None:
+            conn.order_us = ts_us
+
+    def _take(self, link: Link, conn: Conn, message: Message, ts_us: int, now_ns: int) -> None:
+        match message:
+            case Snapshot():
+                self._snapshot(link, conn, message, ts_us, now_ns)
+            case Delta():
+                self._delta(link, conn, message, ts_us)
+            case Trade():
+                self._trade(conn, message, ts_us)
+            case Lifecycle():
+                self._lifecycle(link, conn, message, ts_us)
+            case Ok():
+                self._acknowledged(link, conn, message, ts_us)
+            case Unsubscribed():
+                self._unsubscribed(link, conn, message, ts_us)
+            case VenueError():
+                self._venue_error(link, conn, message, ts_us, now_ns)
+
+    def _delta(self, link: Link, conn: Conn, delta: Delta, ts_us: int) -> None:
+        exch_us = NO_TIME_US if delta.ts_exch_us is None else delta.ts_exch_us
+        level = (delta.side, delta.price_e4, delta.change_e2)
+        self._spans.delta(conn, self._spans.market(delta.ticker), ts_us, exch_us, delta.seq, level)
+        self.missing(link)
+
+    def _unrouted(self, link: Link, message: Message, ts_us: int, now_ns: int) -> None:
+        """Take a message that belongs to no conn: an answer to a command, or data before its acknowledgement."""
+        if isinstance(message, VenueError):
+            command = link.asks.answered(message.command_id)
+            link.asks.refused_command(command, message.code, now_ns)
+            self.notes.append(("venue_error", {"code": message.code, "text": message.text}))
+        elif isinstance(message, Ok):
+            link.asks.answered(message.command_id)
+        elif isinstance(message, Snapshot | Delta | Trade | Lifecycle):
+            self._keep_early(link, message.sid, ts_us, message)
+
+    def _keep_early(self, link: Link, sid: int, ts_us: int, message: Message) -> None:
+        if not link.keep_early(sid, ts_us, message):
+            self.counts["early_dropped"] += 1
+
+    def _subscribed(self, link: Link, message: Subscribed, ts_us: int, now_ns: int) -> None:
+        link.asks.answered(message.command_id)
+        if message.sid is None or message.channel is None:
+            self.notes.append(("subscribed_without_sid", {"command": message.command_id}))
+            return
+        conn = Conn(self._numbers.next(ts_us), link.id, message.sid, message.channel, ts_us)
+        link.conns[message.sid] = conn
+        self._spans.conns[conn.id] = conn
+        if conn.channel == ORDERBOOK:
+            link.asks.subscribed(conn.sid, now_ns)
+        self.notes.append(
+            ("subscribed", {"conn": conn.id, "sid": conn.sid, "channel": conn.channel, "port": link.port})
+        )
+        early = link.early.pop(conn.sid, [])
+        link.early_count -= len(early)
+        for early_us, one in early:
+            self._message(link, one, early_us, now_ns)
+
+    def _snapshot(self, link: Link, conn: Conn, message: Snapshot, ts_us: int, now_ns: int) -> None:
+        market = self._spans.market(message.ticker)
+        self._spans.snapshot(conn, market, ts_us, message.seq, message.levels)
+        self._spans.given_up.discard(market)
+        link.asks.got(message.ticker, now_ns)
+        self.counts["snapshots"] += 1
+
+    def _trade(self, conn: Conn, trade: Trade, ts_us: int) -> None:
+        self.trades.add(
+            ticker=trade.ticker,
+            trade_id=trade.trade_id,
+            ts_recv=ts_us,
+            ts_exch=trade.ts_exch_us,
+            conn=conn.id,
+            seq=trade.seq,
+            yes_price_e4=trade.yes_price_e4,
+            qty_e2=trade.qty_e2,
+            taker_side=trade.taker_side,
+            block=trade.block,
+            source="ws",
+        )
+
+    def _lifecycle(self, link: Link, conn: Conn, message: Lifecycle, ts_us: int) -> None:
+        self.lifecycle.add(
+            ticker=message.ticker,
+            event_ticker=message.event_ticker,
+            ts_recv=ts_us,
+            conn=conn.id,
+            seq=message.seq,
+            channel_type=message.channel_type,
+            event_type=message.event_type,
+            open_time=message.open_us,
+            close_time=message.close_us,
+            determination_time=message.determination_us,
+            settled_time=message.settled_us,
+            result=message.result,
+            settlement_value_e4=message.settlement_value_e4,
+            is_deactivated=message.is_deactivated,
+            message=message.text,
+        )
+        if message.ticker is None:
+            return
+        self.changed[message.ticker] = None
+        market = self._spans.market(message.ticker)
+        if message.close_us is not None:
+            self._spans.state[market]["close_us"] = message.close_us
+        if message.event_type == "determined":
+            self._spans.determined(market, ts_us)
+            link.asks.drop(message.ticker)
+
+    def _acknowledged(self, link: Link, conn: Conn, message: Ok, ts_us: int) -> None:
+        command = link.asks.answered(message.command_id)
+        if not isinstance(command, Update) or command.action != DELETE_MARKETS or conn.channel != ORDERBOOK:
+            return
+        for ticker in command.tickers:
+            market = self._spans.market(ticker)
+            over = ts_us >= self._spans.state[market]["close_us"]
+            reason = Reason.MARKET_CLOSED if over else Reason.UNSUBSCRIBED
+            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, reason)
+
+    def _unsubscribed(self, link: Link, conn: Conn, message: Unsubscribed, ts_us: int) -> None:
+        link.asks.answered(message.command_id)
+        for market in self._spans.live_on(conn).tolist():
+            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, Reason.UNSUBSCRIBED)
+        self.end_conn(conn, ts_us, ts_us, Reason.UNSUBSCRIBED)
+        if conn.channel == ORDERBOOK:
+            link.asks.gone()
+
+    def _venue_error(self, link: Link, conn: Conn, message: VenueError, ts_us: int, now_ns: int) -> None:
+        self.notes.append(("venue_error", {"code": message.code, "text": message.text, "conn": conn.id}))
+        if message.code not in TERMINAL:
+            link.asks.refused_command(link.asks.answered(message.command_id), message.code, now_ns)
+            return
+        last_us = ts_us if conn.order_us is None else conn.order_us
+        self.end_conn(conn, last_us, ts_us, Reason.CHANNEL_ERROR)
+        if conn.channel == ORDERBOOK:
+            link.asks.gone()
+        else:
+            link.asks.hopeless = True
+
+    def _unreadable(self, link: Link, error: FrameError, frame: bytes, ts_us: int) -> None:
+        """Keep a frame that cannot be read, and end what it may have changed."""
+        conn = link.conns.get(error.sid) if error.sid is not None else None
+        self.counts["quarantined"] += 1
+        self.quarantine.add(
+            ts_recv=ts_us, conn=conn.id if conn else None, ticker=error.ticker, bytes=frame, error=error.error
+        )
+        self.notes.append(("quarantined", {"error": error.error, "ticker": error.ticker}))
+        if conn is None or not conn.up:
+            return
+        before, last_us = conn.tracker.last, conn.order_us
+        conn.frame_us = max(conn.frame_us, ts_us)
+        if error.seq is not None and not self._in_order(link, conn, error.seq, ts_us):
+            return
+        if conn.channel == ORDERBOOK:
+            if error.ticker is not None:
+                self._spans.unreadable(conn, self._spans.market(error.ticker), ts_us)
+            else:
+                self._spans.end_conn(conn, ts_us if last_us is None else last_us, ts_us, before, Reason.UNREPRESENTABLE)
+            self.missing(link)
+        if error.seq is not None:
+            conn.order_us = ts_us

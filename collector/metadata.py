@@ -1,0 +1,108 @@
+"""Versions of metadata: what changed of a market, event or series, and when we learned it.
+
+Owns the judgement whether a document is a new version. Never asks the venue.
+"""
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from book.wire.rest import Document, EventDoc, MarketDoc, SeriesDoc, lasting_fields, parse_document, render_document
+from lake import paths
+from lake.reader import Hour
+
+_KEYS = {"markets": "ticker", "events": "event_ticker", "series": "series_ticker"}
+
+
+class Versions:
+    """The last version of every record, as a fingerprint of the fields that last."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], bytes] = {}
+        self.series_of: dict[str, str] = {}
+        self.category_of: dict[str, str | None] = {}
+
+    def load(self, home: Path, shard: int) -> None:
+        """Learn the versions that a shard's log holds already. Cost: one read of its metadata tables."""
+        for hour in paths.hours(home, shard):
+            reader = Hour(paths.hour_dir(home, shard, hour), shard, hour)
+            reader.poll()
+            for table, key in _KEYS.items():
+                for row in reader.table(table).select([key, "record"]).to_pylist():
+                    document = parse_document(row["record"])
+                    self._seen[table, row[key]] = _fingerprint(document)
+                    if table == "events":
+                        self._note_event(row[key], document.get("series_ticker"), document.get("category"))
+
+    def knows(self, table: str, key: str) -> bool:
+        """Say whether any version of a record is known."""
+        return (table, key) in self._seen
+
+    def market(self, doc: MarketDoc, now_us: int) -> dict[str, Any] | None:
+        """Return the row of a new version, None where nothing lasting has changed; ``now_us`` is its stamp."""
+        if not self._is_new("markets", doc.ticker, doc.raw):
+            return None
+        return {
+            "ticker": doc.ticker,
+            "valid_from": now_us,
+            "event_ticker": doc.event_ticker,
+            "series_ticker": doc.series_ticker or self.series_of.get(doc.event_ticker),
+            "title": doc.title or doc.yes_sub_title,
+            "status": doc.status,
+            "category": doc.category or self.category_of.get(doc.event_ticker),
+            "open_time": doc.open_us,
+            "close_time": doc.close_us,
+            "result": doc.result or None,
+            "settlement_value_e4": doc.settlement_value_e4,
+            "settled_time": doc.settlement_us,
+            "price_level_structure": doc.price_level_structure,
+            "price_ranges": msgspec.json.encode(doc.price_ranges).decode() if doc.price_ranges else None,
+            "record": render_document(doc.raw).decode(),
+        }
+
+    def event(self, doc: EventDoc, now_us: int) -> dict[str, Any] | None:
+        """Return the row of a new version of an event, None where nothing lasting has changed."""
+        self._note_event(doc.event_ticker, doc.series_ticker, doc.category)
+        if not self._is_new("events", doc.event_ticker, doc.raw):
+            return None
+        return {
+            "event_ticker": doc.event_ticker,
+            "valid_from": now_us,
+            "series_ticker": doc.series_ticker,
+            "title": doc.title,
+            "sub_title": doc.sub_title,
+            "category": doc.category,
+            "mutually_exclusive": doc.mutually_exclusive,
+            "record": render_document({name: one for name, one in doc.raw.items() if name != "markets"}).decode(),
+        }
+
+    def series(self, doc: SeriesDoc, now_us: int) -> dict[str, Any] | None:
+        """Return the row of a new version of a series, None where nothing lasting has changed."""
+        if not self._is_new("series", doc.ticker, doc.raw):
+            return None
+        return {
+            "series_ticker": doc.ticker,
+            "valid_from": now_us,
+            "title": doc.title,
+            "category": doc.category,
+            "record": render_document(doc.raw).decode(),
+        }
+
+    def _note_event(self, event_ticker: str, series_ticker: str | None, category: str | None) -> None:
+        if series_ticker:
+            self.series_of[event_ticker] = series_ticker
+        self.category_of[event_ticker] = category
+
+    def _is_new(self, table: str, key: str, document: Document) -> bool:
+        fingerprint = _fingerprint(document)
+        if self._seen.get((table, key)) == fingerprint:
+            return False
+        self._seen[table, key] = fingerprint
+        return True
+
+
+def _fingerprint(document: Document) -> bytes:
+    lasting = lasting_fields({name: value for name, value in document.items() if name != "markets"})
+    return blake2b(render_document(dict(sorted(lasting.items()))), digest_size=16).digest()

@@ -1,0 +1,146 @@
+"""The socket's side of one connection: frames and control frames out, in one order, as fast as the client reads.
+
+Owns the queue of what waits, the holding back of everything during a stall, pongs included, and the moment at which a
+frame counts as sent. Makes no frame and knows no channel.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.protocol import OPEN
+
+from exchange.sendlog import Frame, SendLog
+from exchange.session import Session
+
+_WRITE_BYTES = 1 << 17
+_BOOKS_A_TURN = 64
+
+
+class VenueConnection(ServerConnection):
+    """A websocket whose whole output passes through one queue."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.port = 0
+        self._waiting: deque[Frame | list[bytes]] = deque()
+        self._session: Session | None = None
+        self._log: SendLog | None = None
+        self._now_us: Callable[[], int] = int
+        self._now_ns: Callable[[], int] = int
+        self._held_until_s = 0.0
+        self._is_scheduled = False
+
+    def attach(self, log: SendLog, now_us: Callable[[], int], now_ns: Callable[[], int]) -> None:
+        """Name the log of what is sent, and the clocks that stamp it; called once, before anything is pushed."""
+        self.port = self.remote_address[1]
+        self._log, self._now_us, self._now_ns = log, now_us, now_ns
+
+    def serve(self, session: Session) -> None:
+        """Name the session whose snapshots are made as the client takes them."""
+        self._session = session
+
+    def push(self, frame: Frame) -> None:
+        """Queue a frame; it goes out in this turn of the loop, or when the client can take it."""
+        self._waiting.append(frame)
+        self.schedule()
+
+    def backlog(self) -> int:
+        """Return how many frames wait."""
+        return len(self._waiting)
+
+    def schedule(self) -> None:
+        """Write what waits, and make the snapshots owed, in the next turn of the loop."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.loop.call_soon(self._turn)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a stall holds everything back."""
+        return self.loop.time() < self._held_until_s
+
+    def hold(self, seconds: float) -> None:
+        """Send nothing, not even a pong, for so many machine seconds; then everything in its order."""
+        self._held_until_s = max(self._held_until_s, self.loop.time() + seconds)
+        self.loop.call_at(self._held_until_s, self.schedule)
+
+    def reset(self) -> None:
+        """End the TCP connection with a reset; what waits is lost."""
+        self._waiting.clear()
+        peer = self.transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def send_data(self) -> None:
+        """Take what the protocol itself wants sent (pongs, pings, the end): behind what waits, if anything does."""
+        if self._waiting or self.is_held:
+            self._waiting.append(self.protocol.data_to_send())
+            self.schedule()
+        else:
+            self._write_out()
+
+    def resume_writing(self) -> None:
+        """Go on when the client has read."""
+        super().resume_writing()
+        self.schedule()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what waits for nobody."""
+        self._waiting.clear()
+        super().connection_lost(exc)
+
+    def _turn(self) -> None:
+        self._is_scheduled = False
+        if self.is_held:
+            self.loop.call_at(self._held_until_s, self.schedule)
+            return
+        if self._session is not None and self._session.owes_books and len(self._waiting) < _BOOKS_A_TURN:
+            self._session.pump(_BOOKS_A_TURN)
+        while self._waiting and not self.paused and not self.transport.is_closing():
+            self._write_some()
+        if self._session is not None and self._session.owes_books and not self.paused:
+            self.schedule()
+
+    def _write_some(self) -> None:
+        """Write a bounded part of what waits in one call, all of it stamped as it goes out."""
+        sent_us, sent_ns = self._now_us(), self._now_ns()
+        size_bytes = 0
+        while self._waiting and size_bytes < _WRITE_BYTES:
+            item = self._waiting.popleft()
+            if isinstance(item, list):
+                self.protocol.writes.extend(item)
+            elif self.protocol.state is OPEN:
+                self.protocol.send_text(item.data)
+                size_bytes += len(item.data)
+                if self._log is not None:
+                    self._log.record(item, sent_us, sent_ns)
+        self._write_out()
+
+    def _write_out(self) -> None:
+        chunks = self.protocol.data_to_send()
+        if b"" in chunks:  # the end of the stream, which the library knows how to write
+            self.protocol.writes[:0] = chunks
+            super().send_data()
+        elif chunks:
+            self.transport.write(b"".join(chunks))
+
+
+async def heartbeat(connection: VenueConnection, every_s: float, timeout_s: float) -> None:
+    """Ping with the venue's payload for ever; end the connection when a pong is overdue and nothing holds it back."""
+    while True:
+        await asyncio.sleep(every_s)
+        pong = await connection.ping(b"heartbeat")
+        while not await _arrives(pong, timeout_s):
+            if not connection.is_held:
+                await connection.close(1011, "pong timeout")
+                return
+
+
+async def _arrives(pong: Any, timeout_s: float) -> bool:
+    done, _ = await asyncio.wait([pong], timeout=timeout_s)
+    return bool(done)

@@ -1,0 +1,96 @@
+"""What the venue lists: markets, events and series, their state and their trades.
+
+Owns the documents that REST shows and the figures that trades move. Holds no book.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from book.wire.rest import EventDoc, MarketDoc, SeriesDoc, TradeDoc
+from exchange.steps import Listed, Milestone, Traded
+
+
+class Market:
+    """A listed market: its document and the figures that trades move. ``number`` counts listings from 1."""
+
+    __slots__ = (
+        "doc",
+        "last_price_e4",
+        "last_qty_e2",
+        "market_id",
+        "number",
+        "open_interest_e2",
+        "series_ticker",
+        "volume_e2",
+    )
+
+    def __init__(self, doc: MarketDoc, series_ticker: str, market_id: str, number: int) -> None:
+        self.doc = doc
+        self.series_ticker = series_ticker
+        self.market_id = market_id
+        self.number = number
+        self.last_price_e4: int | None = None
+        self.last_qty_e2 = 0
+        self.volume_e2 = 0
+        self.open_interest_e2 = 0
+
+
+class Registry:
+    """Markets, events and series in the order of their listing, and the last ``trades_kept`` trades."""
+
+    def __init__(self, trades_kept: int) -> None:
+        self.markets: dict[str, Market] = {}
+        self.events: dict[str, EventDoc] = {}
+        self.series: dict[str, SeriesDoc] = {}
+        self._of_event: dict[str, list[Market]] = {}
+        self._trades: deque[tuple[int, TradeDoc]] = deque(maxlen=trades_kept)
+        self._trade_number = 0
+
+    def list_market(self, step: Listed) -> bool:
+        """List a market with its event and series; return whether the event is new."""
+        doc = step.market
+        market = Market(doc, step.series.ticker, step.market_id, len(self.markets) + 1)
+        self.markets[doc.ticker] = market
+        is_new = doc.event_ticker not in self.events
+        self.events[doc.event_ticker] = step.event
+        self.series.setdefault(step.series.ticker, step.series)
+        self._of_event.setdefault(doc.event_ticker, []).append(market)
+        return is_new
+
+    def of_event(self, event_ticker: str) -> list[Market]:
+        """Return the markets of an event in the order of their listing."""
+        return self._of_event.get(event_ticker, [])
+
+    def milestone(self, step: Milestone) -> None:
+        """Carry out a change of a market's state."""
+        market = self.markets[step.ticker]
+        given = {
+            "status": step.status,
+            "close_us": step.close_us,
+            "result": step.result,
+            "settlement_value_e4": step.settlement_value_e4,
+            "settlement_us": step.settlement_us,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        market.doc = msgspec.structs.replace(market.doc, updated_us=step.at_us, **changes)
+
+    def trade(self, step: Traded) -> None:
+        """Count a trade; a contract that changes hands is taken to be a new one."""
+        market = self.markets[step.ticker]
+        market.last_price_e4, market.last_qty_e2 = step.yes_price_e4, step.qty_e2
+        market.volume_e2 += step.qty_e2
+        market.open_interest_e2 += step.qty_e2
+        self._trade_number += 1
+        doc = TradeDoc(
+            ticker=step.ticker, trade_id=step.trade_id, yes_price_e4=step.yes_price_e4, qty_e2=step.qty_e2,
+            taker_side=step.taker_side, block=step.block, created_us=step.ts_us,
+        )  # fmt: skip
+        self._trades.append((self._trade_number, doc))
+
+    def trades_before(self, number: int | None) -> Iterator[tuple[int, TradeDoc]]:
+        """Yield trades with their numbers, newest first, from below ``number`` on."""
+        for found, doc in reversed(self._trades):
+            if number is None or found < number:
+                yield found, doc

@@ -1,0 +1,1 @@
+"""Records at rest: schemas, paths, segments, the flush file, recovery, and reading them back."""

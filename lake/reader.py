@@ -1,0 +1,208 @@
+"""Reading one hour of a shard's log, open or sealed, in this process or another than its writer's.
+
+Owns what is durable of an hour: lengths come from the flush file's whole records only, never from the end of a file
+and never from a sidecar. Each acknowledged byte is checked against its crc32 before it is read the first time.
+Never decides what a row means.
+
+Log order: segments in number order, batches in order, rows in order.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import ipc
+
+from book.errors import CorruptError
+from lake import framing, paths
+from lake.batches import BatchList, Ints
+from lake.flush import ConnMark, Extent, FlushRecord, FlushTail, Silence
+from lake.schemas import TABLES
+
+NO_INSTANT = -(1 << 63)
+"""What stands for a null instant in integer columns."""
+_READ_THROUGH_BYTES = 65_536
+"""Bytes between two wanted ranges that are read rather than skipped by a call of its own."""
+
+
+class Hour:
+    """One hour folder: what it holds now, after the last poll."""
+
+    def __init__(self, folder: Path, shard: int, hour: int) -> None:
+        self.dir = folder
+        self.shard = shard
+        self.hour = hour
+        self.flushes = 0
+        """Records read so far: grows with every change."""
+        self.last: FlushRecord | None = None
+        self.conns: dict[int, ConnMark] = {}
+        """The last mark of every conn that this hour names."""
+        self.silences: list[Silence] = []
+        self.reach: set[int] = set()
+        """Earlier hours that closes logged here are stamped in."""
+        self._tail = FlushTail(folder / paths.FLUSH_NAME)
+        self._pending: dict[str, list[Extent]] = {}
+        self._lists: dict[str, BatchList] = {}
+        self._ends: dict[str, tuple[int, int]] = {}
+
+    def poll(self) -> list[FlushRecord]:
+        """Take in the flushes since the last poll and return them. Raises CorruptError as FlushTail.poll does."""
+        records = self._tail.poll()
+        for record in records:
+            self.flushes += 1
+            self.last = record
+            for conn, mark in record.conns.items():
+                self.conns[int(conn)] = mark
+            self.silences.extend(record.silences)
+            self.reach.update(record.reach)
+            for table, extent in record.tables.items():
+                self._pending.setdefault(table, []).append(extent)
+        return records
+
+    def batches(self, table: str) -> BatchList:
+        """Return a table's batches up to the last poll.
+
+        Raises CorruptError where acknowledged bytes are missing or altered. Cost: bytes not seen yet are read once.
+        """
+        known = self._lists.setdefault(table, BatchList())
+        pending = self._pending.get(table, [])
+        for number, extents in list(_by_segment(pending)):
+            self._add(table, number, extents, known)
+            del pending[: len(extents)]
+        return known
+
+    def decode(self, table: str, numbers: Ints | Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of some batches (ascending numbers), in log order, with all columns or those named.
+
+        Cost: the bytes of these batches are read and decoded; no other's.
+        """
+        return self._read(table, numbers, columns, plain=False)
+
+    def integers(
+        self, table: str, numbers: Ints | Sequence[int], columns: Sequence[str]
+    ) -> dict[str, NDArray[np.signedinteger]]:
+        """Return integer and instant columns of some batches as numpy arrays; null is 0, a null instant NO_INSTANT.
+
+        Cost: as decode, without the batches' dictionaries.
+        """
+        rows = self._read(table, numbers, columns, plain=True)
+        schema = TABLES[table]
+        return {name: _integers(rows.column(name), null=_null_of(schema.field(name).type)) for name in columns}
+
+    def table(self, table: str) -> pa.Table:
+        """Return all durable rows of a table in log order. Cost: reads and decodes all of them."""
+        return self.decode(table, np.arange(self.batches(table).count))
+
+    def _read(
+        self, table: str, numbers: Ints | Sequence[int], columns: Sequence[str] | None, *, plain: bool
+    ) -> pa.Table:
+        schema = _plain_schema(TABLES[table]) if plain else TABLES[table]
+        wanted = np.asarray(numbers, np.int64)
+        known = self.batches(table)
+        parts: list[bytes | memoryview] = [framing.schema_message(schema)]
+        starts = (known.body if plain else known.offset)[wanted]
+        for number, chosen in _runs_of_equal(known.segment[wanted]):
+            path = self.dir / paths.segment_name(table, number)
+            parts.extend(_slices(path, starts[chosen].tolist(), known.end[wanted[chosen]].tolist()))
+        fields = None if columns is None else sorted(schema.get_field_index(name) for name in columns)
+        options = ipc.IpcReadOptions(use_threads=False, included_fields=fields)
+        with ipc.open_stream(pa.py_buffer(b"".join(parts)), options=options) as stream:
+            return stream.read_all()
+
+    def _add(self, table: str, number: int, extents: list[Extent], known: BatchList) -> None:
+        path = self.dir / paths.segment_name(table, number)
+        segment, start = self._ends.get(table, (-1, 0))
+        if number < segment:
+            raise CorruptError(str(path), 0, f"acknowledged after segment {segment}")
+        start = start if number == segment else 0
+        data = _slices(path, [start], [extents[-1].length])[0]
+        if not start and not ipc.read_schema(pa.py_buffer(data)).equals(TABLES[table]):
+            raise CorruptError(str(path), 0, f"its columns are not those of table {table}")
+        found: list[framing.Frame] = []
+        at = start
+        for extent in extents:
+            added = data[at - start : extent.length - start]
+            if zlib.crc32(added) != extent.crc32:
+                raise CorruptError(str(path), at, "acknowledged bytes fail their checksum")
+            new = framing.frames(added, at, str(path))
+            if sum(frame.rows for frame in new) != extent.rows:
+                raise CorruptError(str(path), at, "rows are not those acknowledged")
+            found.extend(new)
+            at = extent.length
+        known.add(number, found)
+        self._ends[table] = (number, at)
+
+
+def _by_segment(extents: list[Extent]) -> Iterator[tuple[int, list[Extent]]]:
+    """Yield neighbouring extents of one segment together, with its number."""
+    start = 0
+    for index, extent in enumerate(extents, start=1):
+        if index == len(extents) or extents[index].segment != extent.segment:
+            parsed = paths.parse_segment(extent.segment)
+            if parsed is None:
+                raise CorruptError(extent.segment, 0, "not a segment's name")
+            yield parsed[1], extents[start:index]
+            start = index
+
+
+def _runs_of_equal(values: Ints) -> Iterator[tuple[int, slice]]:
+    """Yield each run of equal neighbours: value and slice."""
+    cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    for start, end in pairwise(cuts):
+        if end > start:
+            yield int(values[start]), slice(start, end)
+
+
+def _slices(path: Path, starts: list[int], ends: list[int]) -> list[memoryview]:
+    """Return byte ranges of a file, ascending; ranges near each other are read by one call.
+
+    Raises CorruptError where the file is missing or shorter.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CorruptError(str(path), 0, "an acknowledged segment is missing") from None
+    found: list[memoryview] = []
+    try:
+        first = 0
+        for last in range(len(starts)):
+            if last + 1 < len(starts) and starts[last + 1] - ends[last] <= _READ_THROUGH_BYTES:
+                continue
+            base = starts[first]
+            data = os.pread(fd, ends[last] - base, base)
+            if len(data) != ends[last] - base:
+                raise CorruptError(str(path), base + len(data), "acknowledged bytes are missing")
+            view = memoryview(data)
+            found.extend(view[starts[i] - base : ends[i] - base] for i in range(first, last + 1))
+            first = last + 1
+    finally:
+        os.close(fd)
+    return found
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema of the same buffers without dictionaries: codes for text, integers for instants."""
+    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.index_type
+    return pa.int64() if pa.types.is_timestamp(kind) else kind
+
+
+def _null_of(kind: pa.DataType) -> int:
+    return NO_INSTANT if pa.types.is_timestamp(kind) else 0
+
+
+def _integers(column: pa.ChunkedArray, null: int) -> NDArray[np.signedinteger]:
+    if column.null_count:
+        column = pc.fill_null(column, null)
+    values: NDArray[np.signedinteger] = column.to_numpy()
+    return values

@@ -1,0 +1,1 @@
+"""The ground of every process: settings, the clock, logs and keys. Imports nothing of ours."""

@@ -1,0 +1,289 @@
+"""What an hour's segments hold for each market, without their contents.
+
+Owns the map from a market to its rows and batches, and the groups that a book can start from or end at. Extends
+itself as the hour grows. Row lists can be dropped to save memory and are read again when asked for.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from book.records import Kind
+from lake.batches import Ints
+from lake.reader import NO_INSTANT, Hour
+
+POS_HOUR_BITS = 32
+"""A log position is hour << 32 | row number in the hour: it grows in the order of writing."""
+_CHUNK_BATCHES = 4096
+_CHUNK_BYTES = 32 << 20
+_FAR = 1 << 62
+_LIST_BYTES = 80
+
+
+class Group(NamedTuple):
+    """The rows of one snapshot, checkpoint or close: the first four fields are its sort key."""
+
+    ts_us: int
+    conn: int
+    seq: int
+    kind: int
+    pos: int
+    """Log position of the first row; the others follow it."""
+    rows: int
+    exch_us: int
+    """ts_exch, NO_INSTANT where null."""
+    reason: str | None
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """Return (ts_us, conn, seq, kind)."""
+        return self[:4]
+
+    @property
+    def hour(self) -> int:
+        """Return the hour in whose folder the group was logged."""
+        return self.pos >> POS_HOUR_BITS
+
+    @property
+    def first_row(self) -> int:
+        """Return the group's first row number in its hour."""
+        return self.pos & ((1 << POS_HOUR_BITS) - 1)
+
+
+@dataclass(slots=True)
+class Tally:
+    """One market's hour: deltas, withdrawn ones included, and the first and last stamp of what was received."""
+
+    deltas: int = 0
+    first_us: int = _FAR
+    last_us: int = -_FAR
+    last_delta_us: int = NO_INSTANT
+
+
+class RowIndex:
+    """For one table of one hour: each market's row numbers, and the stamps each batch spans."""
+
+    COLUMNS: tuple[str, ...] = ("ticker", "ts_recv")
+
+    def __init__(self, hour: Hour, table: str) -> None:
+        self.hour = hour
+        self.table = table
+        self.scanned = 0
+        """Batches taken in."""
+        self.bytes = 0
+        """Memory that the row lists hold, about."""
+        self._rows: dict[str, array[int]] | None = {}
+        self._least = np.zeros(0, np.int64)
+        self._greatest = np.zeros(0, np.int64)
+        self._suffix_least: Ints | None = None
+
+    def extend(self) -> bool:
+        """Take in the batches added since the last call; say whether there were any."""
+        batches = self.hour.batches(self.table)
+        if batches.count == self.scanned:
+            return False
+        for numbers in _chunks(batches.end - batches.offset, self.scanned):
+            chunk = self.hour.decode(self.table, numbers, self.COLUMNS)
+            self._take(_Chunk(chunk, int(batches.first_row[numbers[0]]), batches.sizes(numbers)))
+            self.scanned = int(numbers[-1]) + 1
+        return True
+
+    def drop_rows(self) -> None:
+        """Give the row lists' memory back; they are read again when asked for."""
+        self._rows = None
+        self.bytes = 0
+
+    def rows_between(self, ticker: str, first_row: int, end_row: int) -> Ints:
+        """Return a market's row numbers in [first_row, end_row), ascending.
+
+        Cost: where the row lists were dropped, the hour's tickers are read.
+        """
+        found = self._held_rows().get(ticker)
+        if found is None:
+            return np.zeros(0, np.int64)
+        view = np.frombuffer(found, np.uint32)
+        start, end = np.searchsorted(view, np.array([first_row, end_row], np.uint32))
+        return view[start:end].astype(np.int64)
+
+    def tickers(self) -> list[str]:
+        """Return the markets that have rows."""
+        return list(self._held_rows())
+
+    def batch_range(self, from_us: int, to_us: int) -> tuple[int, int]:
+        """Return a range of batches that holds every row stamped in [from_us, to_us], both inclusive.
+
+        Of an order book only changes count: deltas and orphans.
+        """
+        if self._suffix_least is None:
+            self._suffix_least = np.minimum.accumulate(self._least[::-1])[::-1]
+        first = int(np.searchsorted(self._greatest, from_us, side="left"))
+        return first, int(np.searchsorted(self._suffix_least, to_us, side="right"))
+
+    def _take(self, chunk: "_Chunk") -> None:
+        """Take in one chunk of new batches."""
+        self._stamp_batches(chunk, np.ones(chunk.rows, bool))
+        self._add_rows(chunk)
+
+    def _stamp_batches(self, chunk: "_Chunk", counted: NDArray[np.bool_]) -> None:
+        least = np.minimum.reduceat(np.where(counted, chunk.ts_us, _FAR), chunk.starts)
+        greatest = np.maximum.reduceat(np.where(counted, chunk.ts_us, -_FAR), chunk.starts)
+        before = self._greatest[-1] if len(self._greatest) else -_FAR
+        self._least = np.concatenate([self._least, least])
+        self._greatest = np.concatenate([self._greatest, np.maximum.accumulate(np.maximum(greatest, before))])
+        self._suffix_least = None
+
+    def _add_rows(self, chunk: "_Chunk") -> None:
+        if self._rows is None:
+            return
+        for ticker, rows in chunk.by_ticker:
+            found = self._rows.get(ticker)
+            if found is None:
+                found = self._rows[ticker] = array("I")
+                self.bytes += _LIST_BYTES + len(ticker)
+            found.frombytes((rows + chunk.first_row).astype(np.uint32).tobytes())
+            self.bytes += 4 * len(rows)
+
+    def _held_rows(self) -> dict[str, array[int]]:
+        if self._rows is None:
+            self._rows = {}
+            self._read_rows()
+        return self._rows
+
+    def _read_rows(self) -> None:
+        batches = self.hour.batches(self.table)
+        for numbers in _chunks((batches.end - batches.offset)[: self.scanned], 0):
+            chunk = self.hour.decode(self.table, numbers, ("ticker",))
+            self._add_rows(_Chunk(chunk, int(batches.first_row[numbers[0]]), batches.sizes(numbers)))
+
+
+class BookIndex(RowIndex):
+    """The index of an hour of the order book: also the groups, and a tally a market."""
+
+    COLUMNS = ("ticker", "ts_recv", "ts_exch", "conn", "seq", "kind", "reason")
+
+    def __init__(self, hour: Hour) -> None:
+        super().__init__(hour, "orderbook")
+        self.groups: dict[str, list[Group]] = {}
+        """Snapshots, checkpoints and closes of each market, in log order."""
+        self.tallies: dict[str, Tally] = {}
+
+    def _take(self, chunk: "_Chunk") -> None:
+        kind = chunk.integers("kind")
+        change = (kind == Kind.DELTA) | (kind == Kind.ORPHAN)
+        self._stamp_batches(chunk, change)
+        self._add_rows(chunk)
+        self._tally(chunk, kind)
+        self._add_groups(chunk, np.flatnonzero(~change))
+
+    def _tally(self, chunk: "_Chunk", kind: NDArray[np.signedinteger]) -> None:
+        count = len(chunk.names)
+        codes, delta = chunk.codes, kind == Kind.DELTA
+        received = delta | (kind == Kind.ORPHAN) | (kind == Kind.SNAPSHOT)
+        first, last, last_delta = np.full(count, _FAR), np.full(count, -_FAR), np.full(count, NO_INSTANT)
+        np.minimum.at(first, codes[received], chunk.ts_us[received])
+        np.maximum.at(last, codes[received], chunk.ts_us[received])
+        np.maximum.at(last_delta, codes[delta], chunk.ts_us[delta])
+        deltas = np.bincount(codes[delta], minlength=count)
+        columns = (deltas.tolist(), first.tolist(), last.tolist(), last_delta.tolist())
+        for ticker, found, first_us, last_us, last_delta_us in zip(chunk.names, *columns, strict=True):
+            tally = self.tallies.setdefault(ticker, Tally())
+            tally.deltas += found
+            tally.first_us = min(tally.first_us, first_us)
+            tally.last_us = max(tally.last_us, last_us)
+            tally.last_delta_us = max(tally.last_delta_us, last_delta_us)
+
+    def _add_groups(self, chunk: "_Chunk", rows: Ints) -> None:
+        if not len(rows):
+            return
+        part = chunk.table.take(rows)
+        part_chunk = _Chunk(part, 0, np.array([len(rows)]))
+        columns = [part_chunk.codes, *(part_chunk.integers(name) for name in ("ts_recv", "conn", "seq", "kind"))]
+        cut = np.diff(rows) != 1
+        for column in columns:
+            cut |= np.diff(column) != 0
+        starts = np.concatenate([[0], np.flatnonzero(cut) + 1])
+        sizes = np.diff(np.append(starts, len(rows)))
+        base = self.hour.hour << POS_HOUR_BITS
+        reasons = part.column("reason").take(starts).to_pylist()
+        fields = zip(
+            *(column[starts].tolist() for column in columns),
+            (rows[starts] + chunk.first_row).tolist(),
+            sizes.tolist(),
+            part_chunk.integers("ts_exch")[starts].tolist(),
+            reasons,
+            strict=True,
+        )
+        for code, ts_us, conn, seq, kind, row, size, exch_us, reason in fields:
+            group = Group(ts_us, conn, seq, kind, base | row, size, exch_us, reason)
+            self.groups.setdefault(part_chunk.names[code], []).append(group)
+
+
+class AuditIndex(RowIndex):
+    """The index of an hour of audits: also the stamps of those that were equal."""
+
+    COLUMNS = ("ticker", "ts_recv", "equal")
+
+    def __init__(self, hour: Hour) -> None:
+        super().__init__(hour, "audits")
+        self.equal: dict[str, list[int]] = {}
+        """Stamps of each market's equal audits, in log order."""
+
+    def _take(self, chunk: "_Chunk") -> None:
+        super()._take(chunk)
+        equal = chunk.table.column("equal").to_numpy()
+        for row in np.flatnonzero(equal).tolist():
+            self.equal.setdefault(chunk.names[chunk.codes[row]], []).append(int(chunk.ts_us[row]))
+
+
+class _Chunk:
+    """Some neighbouring batches, decoded: tickers as codes into ``names``."""
+
+    def __init__(self, table: pa.Table, first_row: int, sizes: Ints) -> None:
+        self.table = table
+        self.first_row = first_row
+        self.rows: int = table.num_rows
+        self.starts = np.cumsum(sizes) - sizes
+        tickers = table.column("ticker").unify_dictionaries().combine_chunks()
+        tickers = tickers.chunk(0) if isinstance(tickers, pa.ChunkedArray) else tickers
+        self.names: list[str] = tickers.dictionary.to_pylist()
+        self.codes: NDArray[np.signedinteger] = tickers.indices.to_numpy()
+
+    @cached_property
+    def ts_us(self) -> NDArray[np.signedinteger]:
+        """Stamps of receipt."""
+        return self.integers("ts_recv")
+
+    def integers(self, name: str) -> NDArray[np.signedinteger]:
+        """Return a column as integers, a null instant as NO_INSTANT."""
+        column = self.table.column(name)
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        if column.null_count:
+            column = pc.fill_null(column, NO_INSTANT)
+        values: NDArray[np.signedinteger] = column.to_numpy()
+        return values
+
+    @cached_property
+    def by_ticker(self) -> list[tuple[str, Ints]]:
+        """Each market with its rows in this chunk, ascending."""
+        order = np.argsort(self.codes, kind="stable")
+        cuts = np.flatnonzero(np.diff(self.codes[order])) + 1
+        return [(self.names[self.codes[part[0]]], part) for part in np.split(order, cuts) if len(part)]
+
+
+def _chunks(sizes: Ints, first: int) -> Iterator[Ints]:
+    """Yield the batch numbers from ``first`` on in chunks bounded by count and by bytes."""
+    ends = np.cumsum(sizes)
+    while first < len(sizes):
+        done = int(ends[first - 1]) if first else 0
+        last = int(np.searchsorted(ends, done + _CHUNK_BYTES, side="right"))
+        last = max(first + 1, min(last, first + _CHUNK_BATCHES, len(sizes)))
+        yield np.arange(first, last)
+        first = last

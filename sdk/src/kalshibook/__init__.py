@@ -1,0 +1,1 @@
+"""The published package of KalshiBook: today the command of that name, and nothing else."""

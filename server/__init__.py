@@ -1,0 +1,1 @@
+"""The HTTP surface: renders what query answers; owns no data."""

@@ -1,0 +1,43 @@
+"""Owns what every range has in common: its bounds, its gaps, and the headers that say whether it is whole."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from book.errors import ApiError
+from query.coverage import Gap as GapRow
+from server.instants import Stamp, iso, iso_or_none
+
+
+class Gap(Struct, frozen=True):
+    """A stretch in which nothing is known; ``to`` is null where it has not ended."""
+
+    from_: Stamp = field(name="from")
+    to: Stamp | None
+    reason: str
+
+
+NextCursor = Annotated[str | None, Meta(description="send it as cursor for the next page; null at the end")]
+Complete = Annotated[bool, Meta(description="whether everything in the range asked for was recorded")]
+Gaps = Annotated[list[Gap], Meta(description="what of the range was not recorded, and why")]
+WhyEmpty = Annotated[
+    str | None, Meta(description="why there is no row: no_activity, not_recorded or pending; null where there are rows")
+]
+
+
+def refuse_backwards(start_us: int, end_us: int) -> None:
+    """Raise ApiError ``validation_error`` where a range ends before it starts."""
+    if end_us < start_us:
+        message = "end_time must not lie before start_time; the range includes start_time and not end_time."
+        raise ApiError("validation_error", message, field="end_time")
+
+
+def gap_of(row: GapRow) -> Gap:
+    """Render a gap."""
+    return Gap(iso(row.from_us), iso_or_none(row.to_us), str(row.reason))
+
+
+def headers_of(complete: bool, gaps: Iterable[Gap]) -> dict[str, str]:
+    """Return the headers that say before the first byte whether a range is whole, and how many gaps it has."""
+    return {"X-Complete": "true" if complete else "false", "X-Gaps": str(len(list(gaps)))}
