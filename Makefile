@@ -19,14 +19,15 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 UV := .uv/bin/uv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
+NEEDS_PYTHON = "$(or $(PYTHON),false)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "KalshiBook needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .PHONY: help up test check bench fault lock
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .uv/$(UV_VERSION):
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "KalshiBook needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@$(NEEDS_PYTHON)
 	@echo "fetching the installer (uv $(UV_VERSION), once) ..."
 	@rm -rf .uv
 	@"$(PYTHON)" -m venv .uv >/dev/null || { \
@@ -35,7 +36,8 @@ help: ## list the commands
 	@touch $@
 
 $(READY): .uv/$(UV_VERSION) requirements.lock pyproject.toml sdk/pyproject.toml
-	@echo "installing the pinned dependencies into $(VENV) (about 120 MB the first time) ..."
+	@echo "installing the pinned dependencies into $(VENV) (about 130 MB the first time) ..."
+	@[ -x $(RUN)/python ] || { $(NEEDS_PYTHON); }
 	@[ -x $(RUN)/python ] || $(UV) venv --quiet --python "$(PYTHON)" $(VENV)
 	@$(UV) pip sync --quiet --require-hashes --compile-bytecode --python $(RUN)/python requirements.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(RUN)/python -e . -e sdk

@@ -70,14 +70,16 @@ def serve(leash: _Leash = False) -> None:
 @_explained
 def exchange(
     capture: Annotated[Path | None, typer.Option(help="Play the recorded frames of this folder.")] = None,
+    market: Annotated[list[str] | None, typer.Option(help="Of the capture, play this market only; repeatable.")] = None,
     markets: Annotated[int, typer.Option(min=1, help="Generated markets.")] = 200,
-    rate: Annotated[int, typer.Option(min=1, help="Generated messages a second, all markets together.")] = 200,
+    rate: Annotated[int, typer.Option(min=1, help="Generated messages a second, all markets together.")] = 100,
     speed: Annotated[
         float | None, typer.Option(min=0.01, help="Play a capture at this speed.", show_default="1")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of what is generated.")] = 1,
     ws_port: _Port = None,
     http_port: _Port = None,
+    log_frames: Annotated[int, typer.Option(min=1, help="Sent frames that its log remembers.")] = 200_000,
     ready_file: Annotated[Path | None, typer.Option(help="Write the chosen ports here, as JSON.")] = None,
     leash: _Leash = False,
 ) -> None:
@@ -91,12 +93,14 @@ def exchange(
         raise typer.BadParameter(why, param_hint="--speed")
     options = roles.ExchangeOptions(
         capture=capture,
+        capture_tickers=tuple(market or ()),
         markets=markets,
         messages_per_s=rate,
         speed=1.0 if speed is None else speed,
         seed=seed,
         ws_port=settings.exchange_ws_port if ws_port is None else ws_port,
         http_port=settings.exchange_http_port if http_port is None else http_port,
+        log_frames=log_frames,
         ready_file=ready_file,
     )
     raise typer.Exit(roles.run_exchange(settings, options, leash))

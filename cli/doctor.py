@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from cli.up import require_free_port
+from cli.up import require_free_ports
 from ops import keys
 from ops.settings import VARIABLES, Settings, SettingsError
 
@@ -44,7 +44,7 @@ def examine(settings: Settings, environ: Mapping[str, str], python: Sequence[int
         _disk(settings.home),
         _clock(settings),
         *_exchange(settings),
-        _port(settings),
+        _ports(settings),
     ]
 
 
@@ -117,9 +117,9 @@ def _exchange(settings: Settings) -> list[Finding]:
     return [readable, reached, Finding(True, "the machine's clock agrees with the exchange's")]
 
 
-def _port(settings: Settings) -> Finding:
+def _ports(settings: Settings) -> Finding:
     try:
-        require_free_port(settings)
+        require_free_ports(settings)
     except SettingsError as error:
         return Finding(False, str(error))
-    return Finding(True, f"port {settings.port} is free")
+    return Finding(True, f"port {settings.port} of {settings.host} is free")

@@ -19,12 +19,14 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What ``kalshibook exchange`` was told; ports of 0 take a free one."""
 
     capture: Path | None
+    capture_tickers: tuple[str, ...]
     markets: int
     messages_per_s: int
     speed: float
     seed: int
     ws_port: int
     http_port: int
+    log_frames: int
     ready_file: Path | None
 
 
@@ -74,7 +76,9 @@ def run_server(settings: Settings, on_leash: bool) -> int:
 
 def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -> int:
     """Run a local exchange until SIGTERM or SIGINT; return the exit code."""
-    from exchange.main import ExchangeConfig, Ports, serve
+    from exchange.config import GENERATED, ExchangeConfig, Ports
+    from exchange.errors import ConfigError, SourceError
+    from exchange.main import serve
 
     pair = keys.exchange_keys(settings.home)
     clock = settings.clock
@@ -83,19 +87,22 @@ def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -
         ws_port=options.ws_port,
         http_port=options.http_port,
         public_keys={pair.key_id: pair.public_pem},
-        source="generated" if options.capture is None else str(options.capture),
+        source=GENERATED if options.capture is None else str(options.capture),
+        capture_tickers=options.capture_tickers,
+        rehearsal=settings.rehearsal is not None,
         seed=options.seed,
         markets=options.markets,
         messages_per_s=options.messages_per_s,
         speed=options.speed,
+        log_frames=options.log_frames,
     )
 
     def announce(ports: Ports) -> None:
         ready = ExchangeReady(
-            ws_url=f"ws://127.0.0.1:{ports.ws_port}/trade-api/ws/v2",
-            rest_url=f"http://127.0.0.1:{ports.http_port}/trade-api/v2",
-            ws_port=ports.ws_port,
-            http_port=ports.http_port,
+            ws_url=f"ws://127.0.0.1:{ports.ws}/trade-api/ws/v2",
+            rest_url=f"http://127.0.0.1:{ports.http}/trade-api/v2",
+            ws_port=ports.ws,
+            http_port=ports.http,
             key_id=pair.key_id,
             private_key_path=str(pair.private_key_path),
         )
@@ -106,17 +113,23 @@ def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -
             draft.write_bytes(msgspec.json.encode(ready))
             draft.replace(options.ready_file)
 
-    return _run("exchange", serve(config, clock.now_us, announce), on_leash)
+    return _run("exchange", serve(config, clock.now_us, announce), on_leash, (ConfigError, SourceError))
 
 
-def _run(role: str, work: Coroutine[Any, Any, None], on_leash: bool) -> int:
-    """Run ``work`` until it returns, or until SIGTERM or SIGINT where it does not take those itself."""
+def _run(role: str, work: Coroutine[Any, Any, None], on_leash: bool, refusals: tuple[type[Exception], ...] = ()) -> int:
+    """Run ``work`` until it returns, or until SIGTERM or SIGINT where it does not take those itself.
+
+    An error of ``refusals`` says that it was told what it cannot do: one line, and exit code 2.
+    """
     logs.configure(role)
     log = logs.get(__name__)
     if on_leash:
         leash.hold()
     try:
         uvloop.run(_until_asked(work))
+    except refusals as error:
+        typer.echo(f"kalshibook: {error}", err=True)
+        return 2
     except Exception:  # the outermost loop: a bug ends the process, with its traceback in the log
         log.exception("crashed")
         return 1

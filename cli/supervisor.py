@@ -52,7 +52,8 @@ def last_words(path: Path) -> str:
     last = next((line for line in reversed(lines) if line.strip()), "nothing")
     with contextlib.suppress(msgspec.MsgspecError):
         line = msgspec.json.decode(last, type=dict[str, object])
-        error = str(line.get("exception", "")).strip().rpartition("\n")[2]
+        told = (text.strip(" |+-") for text in reversed(str(line.get("exception", "")).split("\n")))
+        error = next(filter(None, told), "")  # a group of exceptions ends in a frame of | and -
         return f"{line.get('event', last)}{': ' if error else ''}{error}"
     return last
 
@@ -85,12 +86,20 @@ class Supervisor:
         self._rng = rng
         self._children: dict[str, _Child] = {}
         self.refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Done, with the reason, when a child says by exit code 2 that starting it again is of no use."""
+        """Done, with the reason, when a child says by exit code 2 that starting it again is of no use.
+
+        Fails with the error where a child cannot be started at all.
+        """
 
     def start(self, spec: ChildSpec) -> None:
         """Start a child and keep it alive until ``stop``. A role has one child."""
         child = self._children[spec.role] = _Child(spec)
         child.task = asyncio.create_task(self._keep(child), name=spec.role)
+        child.task.add_done_callback(self._report)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self.refused.done():
+            self.refused.set_exception(error)
 
     def replace(self, spec: ChildSpec) -> None:
         """Use ``spec`` from the child's next start on; the running process stays."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import msgspec
-import uvloop
 
 from cli.greeting import find_book, lines_to_try
 from cli.roles import ExchangeReady
@@ -34,9 +33,9 @@ def run(settings: Settings, environ: Mapping[str, str], say: Say) -> int:
     keys.kalshi_key(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     with _alone(settings.home):
-        require_free_port(settings)
+        require_free_ports(settings)
         key = settings.api_key or keys.api_key(settings.home)
-        return uvloop.run(_Up(settings, environ, key, say).run())
+        return asyncio.run(_Up(settings, environ, key, say).run())
 
 
 def child_spec(role: str, environ: Mapping[str, str], *options: str) -> ChildSpec:
@@ -44,16 +43,20 @@ def child_spec(role: str, environ: Mapping[str, str], *options: str) -> ChildSpe
     return ChildSpec(role, (sys.executable, "-P", "-m", "cli", role, "--leash", *options), environ)
 
 
-def require_free_port(settings: Settings) -> None:
-    """Raise SettingsError where the server's port cannot be listened on."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            remedy = f"nothing can listen on {settings.host} there ({error.strerror}); set it to a free port"
-            raise SettingsError("KALSHIBOOK_PORT", str(settings.port), remedy) from None
+def require_free_ports(settings: Settings) -> None:
+    """Raise SettingsError for the first port that cannot be listened on; one that may be any is not looked at."""
+    ports = [("KALSHIBOOK_PORT", settings.host, settings.port)]
+    if settings.kalshi_key_id is None:
+        ports.append(("KALSHIBOOK_EXCHANGE_WS_PORT", "127.0.0.1", settings.exchange_ws_port))
+        ports.append(("KALSHIBOOK_EXCHANGE_HTTP_PORT", "127.0.0.1", settings.exchange_http_port))
+    for variable, host, port in ports:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                remedy = f"nothing can listen on {host} there ({error.strerror}); set it to a free port"
+                raise SettingsError(variable, str(port), remedy) from None
 
 
 @contextlib.contextmanager

@@ -53,27 +53,33 @@ class Discovery:
                     await self._list()
                 changed = self._session.changed()
                 if changed:
-                    await self._learn(await self._rest.markets(changed))
+                    found = await self._rest.markets(changed)
+                    self._record(found)
+                    await self._learn(found)
             except (VenueBusyError, FrameError, CollectorError) as error:
                 next_s = min(next_s, clock() + 10.0)
                 self._log("discovery_failed", error=str(error))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _list(self) -> None:
-        count = 0
+        """List everything that is open: recording starts with each page, before anything else is asked."""
+        found: list[MarketDoc] = []
         async for page in self._rest.open_markets(combos=self._combos):
-            await self._learn(page)
-            count += len(page)
-        self._log("markets_listed", markets=count)
+            self._record(page)
+            found += page
+        self._log("markets_listed", markets=len(found))
         async for events in self._rest.open_events():
             for event in events:
                 await self._learn_event(event)
+        await self._learn(found)
 
-    async def _learn(self, markets: list[MarketDoc]) -> None:
-        """Take markets: record the living ones, keep new versions, fetch the events and series not seen yet."""
+    def _record(self, markets: list[MarketDoc]) -> None:
         for doc in markets:
             if doc.status not in FINISHED:
                 self._session.list_market(doc.ticker, doc.open_us, doc.close_us)
+
+    async def _learn(self, markets: list[MarketDoc]) -> None:
+        """Keep new versions of markets, and of the events and series not seen yet."""
         for doc in markets:
             if not self._versions.knows("events", doc.event_ticker):
                 event = await self._rest.event(doc.event_ticker)

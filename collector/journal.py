@@ -14,7 +14,7 @@ from book.errors import CollectorError
 from book.records import HOUR_US, Kind, Reason
 from collector.rows import OrderbookRows
 from collector.session import Taken
-from lake import paths
+from lake import durable, paths
 from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
 from lake.reader import Hour
 from lake.recovery import Recovered, recover_hour, recover_shard
@@ -128,6 +128,7 @@ class Journal:
         folder = paths.hour_dir(self._home, self._shard, hour)
         same = [found for found in self.recovered if found.hour_dir == folder]
         self._next = dict(same[-1].next_number) if same else {}
+        durable.make_folder(folder)
         self._flush = FlushWriter(folder / paths.FLUSH_NAME)
 
     def _append(self, table: str, batch: Any) -> Extent:
@@ -210,7 +211,7 @@ class Journal:
 
 def _lock(home: Path, shard: int) -> int:
     folder = paths.journal_dir(home, shard)
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(folder)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

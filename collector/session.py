@@ -81,7 +81,8 @@ class Session:
 
         Telling a market again with other times is how a changed close_time is learned.
         """
-        one = self.spans.state[self.spans.market(ticker)]
+        market = self.spans.market(ticker)
+        one = self.spans.state[market]
         if one["finished"]:
             return
         one["close_us"] = NEVER_US if close_us is None else close_us
@@ -176,7 +177,7 @@ class Session:
                 link.asks.want((ticker,))
         while self._endings and self._endings[0][0] + CLOSED_GRACE_US < now_us:
             ticker = heapq.heappop(self._endings)[1]
-            close_us = int(self.spans.state[self.spans.market(ticker)]["close_us"])
+            close_us = int(self.spans.state[self.spans.numbers[ticker]]["close_us"])
             if close_us + CLOSED_GRACE_US >= now_us:
                 heapq.heappush(self._endings, (close_us, ticker))
                 continue

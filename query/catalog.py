@@ -75,9 +75,13 @@ class Catalog:
         self.events: dict[str, EventVersion] = {}
         self.series: dict[str, SeriesVersion] = {}
         self._read: dict[tuple[int, int, str], int] = {}
+        self._flushes = -1
 
     def refresh(self, shards: list[ShardLog]) -> None:
         """Take in the versions logged since the last call. Cost: the new rows; nothing where there are none."""
+        flushes = sum(shard.flushes for shard in shards)
+        if flushes == self._flushes:
+            return
         for shard in shards:
             for number in shard.hour_numbers():
                 for row in self._new_rows(shard, number, "markets"):
@@ -90,6 +94,7 @@ class Catalog:
                     series = SeriesVersion(valid_from_us=row.pop("valid_from"), **row)
                     if _is_newer(series.valid_from_us, self.series.get(series.series_ticker)):
                         self.series[series.series_ticker] = series
+        self._flushes = flushes
 
     def _new_rows(self, shard: ShardLog, number: int, table: str) -> Iterator[dict[str, Any]]:
         key = (shard.shard, number, table)

@@ -79,7 +79,7 @@ class RowIndex:
         """Batches taken in."""
         self.bytes = 0
         """Memory that the row lists hold, about."""
-        self._rows: dict[str, array[int]] | None = {}
+        self._rows: "dict[str, array[int]] | None" = {}
         self._least = np.zeros(0, np.int64)
         self._greatest = np.zeros(0, np.int64)
         self._suffix_least: Ints | None = None
@@ -150,7 +150,7 @@ class RowIndex:
             found.frombytes((rows + chunk.first_row).astype(np.uint32).tobytes())
             self.bytes += 4 * len(rows)
 
-    def _held_rows(self) -> dict[str, array[int]]:
+    def _held_rows(self) -> "dict[str, array[int]]":
         if self._rows is None:
             self._rows = {}
             self._read_rows()

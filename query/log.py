@@ -46,6 +46,7 @@ class Log:
         self._index_bytes = index_bytes
         self._poll_every_s = poll_every_s
         self._polled_s = float("-inf")
+        self._depth = 0
         self._shards: dict[int, ShardLog] = {}
         self._catalog = Catalog()
 
@@ -77,8 +78,13 @@ class Log:
     def asked(self) -> Iterator[list[ShardLog]]:
         """Hold the log still for one question: every read inside sees the same records."""
         with self.lock:
-            self.refresh()
-            yield self.shards
+            if not self._depth:
+                self.refresh()
+            self._depth += 1
+            try:
+                yield self.shards
+            finally:
+                self._depth -= 1
 
     def known_until_us(self) -> int | None:
         """Return the latest stamp heard on any conn, None where nothing was recorded yet."""

@@ -48,7 +48,7 @@ class BookRows:
 
     def nbytes(self) -> int:
         """Return the memory the columns hold, about."""
-        return _OBJECT_BYTES + sum(getattr(self, field.name).nbytes for field in fields(self))
+        return _OBJECT_BYTES + sum(int(getattr(self, field.name).nbytes) for field in fields(self))
 
 
 def joined(parts: Iterable[BookRows]) -> BookRows:

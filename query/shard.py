@@ -3,7 +3,7 @@
 Owns how much of the log is known and how much memory its indexes hold. Never answers a question.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class ShardLog:
     def refresh(self) -> None:
         """Take in what was acknowledged since the last call. Cost: a listing a day, the new flush records."""
         new = [number for number in paths.hours(self.home, self.shard) if number not in self.hours]
+        growing = {*new, *self._numbers[-3:]}  # older hours had their last record before the last look
         for number in new:
             self.hours[number] = Hour(paths.hour_dir(self.home, self.shard, number), self.shard, number)
         if new:
@@ -49,7 +50,7 @@ class ShardLog:
         # An hour gets its last records before the next hour's first. So the newest is read first: what was
         # acknowledged before any record read there is then found in the older ones.
         for number in reversed(self._numbers):
-            if number in new or number in self._numbers[-3:]:
+            if number in growing:
                 self._poll(self.hours[number])
 
     def known_until(self, conn: int) -> int | None:
@@ -77,6 +78,11 @@ class ShardLog:
     def hour_numbers(self) -> list[int]:
         """Return the hours that have a folder, ascending."""
         return self._numbers
+
+    def hours_between(self, from_us: int, to_us: int) -> list[int]:
+        """Return the hours with a folder that hold instants of [from_us, to_us], both inclusive, ascending."""
+        first = bisect_left(self._numbers, paths.hour_of(from_us))
+        return self._numbers[first : bisect_right(self._numbers, paths.hour_of(to_us))]
 
     def reached_hours(self) -> list[int]:
         """Return the hours that closes logged in later folders are stamped in, ascending."""

@@ -29,13 +29,13 @@ _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (of length )?[<>]=|Invalid enum val
 def decode_body(raw: bytes, question: type[Q]) -> Q:
     """Read a JSON body of at most MAX_BODY_BYTES. Raises ApiError as the module says."""
     if not raw.strip():
-        raise ApiError("invalid_payload", "The body is empty; it must be a JSON object.", allowed=_names(question))
+        raise ApiError("invalid_payload", "the body is empty; it must be a JSON object", allowed=_names(question))
     try:
         return msgspec.json.decode(raw, type=question, dec_hook=_decode_instant)
     except msgspec.ValidationError as error:
         raise _refusal(error, question, "field") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ApiError("invalid_payload", "The body is not valid JSON in UTF-8.") from None
+        raise ApiError("invalid_payload", "the body is not valid JSON in UTF-8") from None
 
 
 def decode_query(raw: bytes, path: Mapping[str, str], question: type[Q]) -> Q:
@@ -43,9 +43,9 @@ def decode_query(raw: bytes, path: Mapping[str, str], question: type[Q]) -> Q:
     given: dict[str, Any] = {}
     for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=None):
         if name in path:
-            raise ApiError("invalid_payload", f"{name} stands in the path already.", field=name)
+            raise ApiError("invalid_payload", f"{name} stands in the path already", field=name)
         if name in given:
-            raise ApiError("invalid_payload", f"The query parameter {name[:60]!r} is given twice.", field=name[:60])
+            raise ApiError("invalid_payload", f"the query parameter {name[:60]!r} is given twice", field=name[:60])
         given[name] = value
     whole = _whole_fields(question)
     for name in whole & given.keys():
@@ -61,7 +61,7 @@ def refuse_query(raw: bytes) -> None:
     """Refuse a query string where all fields are in the body. Raises ApiError ``invalid_payload``."""
     for name, _ in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
         raise ApiError(
-            "invalid_payload", f"Unknown query parameter {name[:60]!r}; the fields go into the body.", field=name[:60]
+            "invalid_payload", f"unknown query parameter {name[:60]!r}; the fields go into the body", field=name[:60]
         )
 
 
@@ -117,19 +117,19 @@ def _refusal(
     text = str(error)
     if match := _UNKNOWN.fullmatch(text):
         name = match[1][:60]
-        return ApiError("invalid_payload", f"Unknown {what} {name!r}.", field=name, allowed=_names(question, but))
+        return ApiError("invalid_payload", f"unknown {what} {name!r}", field=name, allowed=_names(question, but))
     if match := _MISSING.fullmatch(text):
-        return ApiError("invalid_payload", f"The {what} {match[1]!r} is missing.", field=match[1])
+        return ApiError("invalid_payload", f"the {what} {match[1]!r} is missing", field=match[1])
     match = _AT_FIELD.fullmatch(text)
     if match is None:
-        return ApiError("invalid_payload", "The body must be a JSON object.", allowed=_names(question, but))
+        return ApiError("invalid_payload", "the body must be a JSON object", allowed=_names(question, but))
     name = match["field"]
     if isinstance(error.__cause__, InstantError):
-        return ApiError("invalid_timestamp", f"{name}: {error.__cause__}.", field=name)
+        return ApiError("invalid_timestamp", f"{name}: {error.__cause__}", field=name)
     bounds = bounds_of(question).get(name)
     if bounds is not None and _OUT_OF_BOUNDS.match(match["why"]):
-        return ApiError("validation_error", f"{name} must be {_said(bounds)}.", field=name, **bounds)
-    return ApiError("invalid_payload", f"{name}: {match['why'].replace('`', '')}.", field=name)
+        return ApiError("validation_error", f"{name} must be {_said(bounds)}", field=name, **bounds)
+    return ApiError("invalid_payload", f"{name}: {match['why'].replace('`', '')}", field=name)
 
 
 def _said(bounds: Mapping[str, Any]) -> str:

@@ -29,8 +29,8 @@ class KeyCheck:
             if match is not None:
                 sent = match[1]
             elif sent is None:
-                raise ApiError("invalid_api_key", "The Authorization header is not of the form 'Bearer <key>'.")
+                raise ApiError("invalid_api_key", "the Authorization header is not of the form 'Bearer <key>'")
         if not sent:
-            raise ApiError("invalid_api_key", "No API key was sent.")
+            raise ApiError("invalid_api_key", "no API key was sent")
         if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), self._expected):
-            raise ApiError("invalid_api_key", "The API key that was sent is not valid.")
+            raise ApiError("invalid_api_key", "the API key that was sent is not valid")

@@ -10,7 +10,7 @@ _RANGES = (JSON, "application/*", "*/*")
 def refuse_other_accept(accept: str | None) -> None:
     """Raise ApiError ``not_acceptable`` where an Accept header leaves no room for JSON."""
     if accept and accept.strip() and not _accepts_json(accept):
-        raise ApiError("not_acceptable", f"Nothing in {accept[:200]!r} is application/json.", available=[JSON])
+        raise ApiError("not_acceptable", f"nothing in {accept[:200]!r} is application/json", available=[JSON])
 
 
 def refuse_other_content(content_type: str | None) -> None:
@@ -18,7 +18,7 @@ def refuse_other_content(content_type: str | None) -> None:
     media = (content_type or "").partition(";")[0].strip().lower()
     if media != JSON and not (media.startswith("application/") and media.endswith("+json")):
         sent = f"{media[:200]!r} was sent" if media else "none was sent"
-        raise ApiError("unsupported_media_type", f"The Content-Type must be application/json; {sent}.")
+        raise ApiError("unsupported_media_type", f"the Content-Type must be application/json; {sent}")
 
 
 def _accepts_json(accept: str) -> bool:

@@ -32,7 +32,6 @@ def body(error: ApiError, request_id: str, docs_url: str) -> bytes:
     shown = {
         name: iso(value) if name in INSTANT_FIELDS and isinstance(value, int) else value
         for name, value in error.fields.items()
-        if not name.startswith("retry_")
     }
     return encode(
         {
@@ -67,18 +66,18 @@ def from_framework(error: HTTPException, method: str, path: str) -> ApiError:
     """Translate a refusal of the framework, which knows paths, methods and sizes, into one of our codes."""
     code = _FRAMEWORK_CODES.get(HTTPStatus(error.status_code))
     if code == "not_found":
-        return ApiError(code, f"There is nothing at {path[:200]}.")
+        return ApiError(code, f"there is nothing at {path[:200]}")
     if code == "method_not_allowed":
-        return ApiError(code, f"{method} is not allowed at {path[:200]}.")
+        return ApiError(code, f"{method} is not allowed at {path[:200]}")
     if code == "payload_too_large":
-        return ApiError(code, "The body is larger than 1 MiB.", maximum_bytes=1_048_576)
+        return ApiError(code, "the body is larger than 1 MiB", maximum_bytes=1_048_576)
     if code is not None:
         return ApiError(code, error.detail)
     if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ApiError("invalid_payload", "The request could not be read.")
+        return ApiError("invalid_payload", "the request could not be read")
     return internal_error()
 
 
 def internal_error() -> ApiError:
     """Return the refusal that stands in for a defect; what went wrong is in our log under the request's id."""
-    return ApiError("internal_error", "Something went wrong on our side.")
+    return ApiError("internal_error", "something went wrong on our side")

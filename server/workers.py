@@ -41,7 +41,7 @@ class Workers:
         Raises ApiError ``overloaded`` where too many wait, ``deadline_exceeded`` past the deadline.
         """
         if self._unfinished >= self._bound:
-            raise ApiError("overloaded", "Too many questions wait already.")
+            raise ApiError("overloaded", "too many questions wait already")
         self._start()
         self._unfinished += 1
         job = _Job(call, asyncio.get_running_loop(), self._settle)
@@ -49,7 +49,7 @@ class Workers:
         done, _ = await asyncio.wait({job.future}, timeout=self._deadline_s)
         if not done:
             job.dropped = True
-            raise ApiError("deadline_exceeded", f"No answer within {self._deadline_s:g} seconds.")
+            raise ApiError("deadline_exceeded", f"no answer within {self._deadline_s:g} seconds")
         result: T = job.future.result()
         return result
 

@@ -103,7 +103,7 @@ class _Params(msgspec.Struct):
 class _Envelope(msgspec.Struct):
     cmd: str
     id: int = 0
-    params: msgspec.Raw | None = None
+    params: msgspec.Raw = msgspec.Raw()
 
 
 _encode = msgspec.json.Encoder().encode
@@ -150,7 +150,7 @@ def decode_command(frame: bytes | str) -> Command:
         return ListSubscriptions(envelope.id)
     if reader is None:
         raise _refusal(5, envelope.id)
-    if envelope.params is None or bytes(envelope.params) == b"null":
+    if bytes(envelope.params) in (b"", b"null"):
         raise _refusal(2, envelope.id)
     try:
         params = _params(envelope.params)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from book.errors import ApiError
 from book.ladder import Book
 from book.records import Side
 from query.point import BookAnswer
@@ -55,7 +56,7 @@ class Quality(Struct, frozen=True):
     basis_at: Stamp
     conn: Annotated[int, Meta(description="subscription that delivered the book; seq counts within it")]
     seq: Annotated[int, Meta(description="the venue's sequence number of the last message applied")]
-    last_change_at: Stamp | None
+    last_change_at: Stamp
     known_until: Stamp
     last_audit_at: Annotated[Stamp | None, Meta(description="last time the venue's own book was equal to ours")]
     gap: Gap | None
@@ -91,9 +92,14 @@ def answer_path(questions: Questions, question: OrderbookPathQuestion) -> Reply:
 
 
 def _answer(questions: Questions, question: OrderbookQuestion) -> Reply:
-    found = questions.book_at(
-        question.market_ticker, question.timestamp, clock=question.clock, on_gap=question.on_gap
-    )
+    at_us = question.timestamp
+    try:
+        found = questions.book_at(question.market_ticker, at_us, clock=question.clock, on_gap=question.on_gap)
+    except ApiError as error:
+        if error.code != "not_yet_known" or at_us is None:
+            raise
+        # The instant asked for tells the caller, and Retry-After, how long there is to wait.
+        raise ApiError(error.code, error.message, timestamp=int(at_us), **error.fields) from error
     return Reply(render(found, question.depth))
 
 
@@ -117,7 +123,7 @@ def render(found: BookAnswer, depth: int | None) -> Orderbook:
             basis_at=iso(found.basis_at_us),
             conn=found.conn,
             seq=found.seq,
-            last_change_at=iso_or_none(found.last_change_us),
+            last_change_at=iso(found.last_change_us),
             known_until=iso(found.known_until_us),
             last_audit_at=iso_or_none(found.last_audit_us),
             gap=gap_of(found.gap) if found.gap is not None else None,

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from book.errors import ApiError
-from query.coverage import Gap as GapRow
+from query.gap import Gap as GapRow
 from server.instants import Stamp, iso, iso_or_none
 
 
@@ -29,7 +29,7 @@ WhyEmpty = Annotated[
 def refuse_backwards(start_us: int, end_us: int) -> None:
     """Raise ApiError ``validation_error`` where a range ends before it starts."""
     if end_us < start_us:
-        message = "end_time must not lie before start_time; the range includes start_time and not end_time."
+        message = "end_time must not lie before start_time"
         raise ApiError("validation_error", message, field="end_time")
 
 

@@ -143,6 +143,18 @@ def test_exit_2_is_not_tried_again(tmp_path: Path, said: list[str]) -> None:
     assert said == []
 
 
+def test_a_command_that_cannot_be_started_is_an_error(tmp_path: Path, said: list[str]) -> None:
+    async def scenario() -> None:
+        keeper = Supervisor(tmp_path, said.append, random.Random(1))
+        keeper.start(ChildSpec("fake", (str(tmp_path / "no-such-program"),), {}))
+        async with asyncio.timeout(20):
+            with pytest.raises(FileNotFoundError):
+                await keeper.refused
+        assert await keeper.stop() == []
+
+    asyncio.run(scenario())
+
+
 def test_replace_takes_effect_at_the_next_start(tmp_path: Path, said: list[str]) -> None:
     async def scenario() -> None:
         keeper = Supervisor(tmp_path, said.append, random.Random(1))
@@ -185,6 +197,7 @@ def test_a_log_is_appended_to_until_it_is_large(tmp_path: Path, monkeypatch: pyt
         ("", "nothing"),
         ('{"event":"first"}\n{"event":"last"}\n\n', "last"),
         ('{"event":"crashed","exception":"Traceback\\n  x\\nOSError: full"}\n', "crashed: OSError: full"),
+        ('{"event":"crashed","exception":"x\\n  | OSError: full\\n  +---------\\n"}\n', "crashed: OSError: full"),
         ("plain words", "plain words"),
     ],
 )

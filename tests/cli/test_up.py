@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import msgspec
 import pytest
 
 from cli.roles import ExchangeReady
-from cli.up import child_spec, require_free_port
+from cli.up import child_spec, require_free_ports
 from ops.settings import Settings, SettingsError
 
 EXCHANGE = """
@@ -104,7 +105,7 @@ class Run:
         while self.children():
             assert time.monotonic() < ends, "children outlived up"
             time.sleep(0.01)
-        require_free_port(Settings(port=self.port))
+        require_free_ports(Settings(port=self.port))
 
 
 def free_port() -> int:
@@ -123,10 +124,13 @@ def start(home: Path, *, exchange: str = EXCHANGE, collect: str = COLLECT, **env
         [sys.executable, "-c", DRIVER, exchange, collect, SERVE],
         env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
     )  # fmt: skip
+    bound = threading.Timer(60, process.kill)  # reading its lines waits for ever otherwise
+    bound.start()
     with process:
         try:
             yield Run(process, home, port)
         finally:
+            bound.cancel()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
@@ -197,7 +201,7 @@ def test_a_second_one_on_the_same_home_is_refused(tmp_path: Path) -> None:
     with start(tmp_path) as run:
         run.line("started")
         with start(tmp_path) as second:
-            assert f"process {run.process.pid}" in second.line("SettingsError")
+            assert f"process {run.process.pid}" in second.line("runs there already")
             assert second.process.wait(20) == 1
 
 
@@ -232,9 +236,14 @@ def test_what_the_exchange_announces_is_read_back() -> None:
 
 
 def test_a_free_port_is_free() -> None:
-    require_free_port(Settings(port=free_port()))
+    require_free_ports(Settings(port=free_port()))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match="KALSHIBOOK_PORT"):
-            require_free_port(Settings(port=taken.getsockname()[1]))
+            require_free_ports(Settings(port=port))
+        with pytest.raises(SettingsError, match="KALSHIBOOK_EXCHANGE_WS_PORT"):
+            require_free_ports(Settings(port=free_port(), exchange_ws_port=port))
+        with pytest.raises(SettingsError, match="KALSHIBOOK_EXCHANGE_HTTP_PORT"):
+            require_free_ports(Settings(port=free_port(), exchange_http_port=port))

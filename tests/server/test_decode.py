@@ -87,7 +87,7 @@ def test_depth_out_of_bounds_names_them(depth: str) -> None:
     error = refused("{%s,%s}" % (GOOD, f'"depth":{depth}'))
     assert error.code == "validation_error"
     assert error.fields == {"field": "depth", "minimum": 1, "maximum": 1000}
-    assert error.message == "depth must be from 1 to 1000."
+    assert error.message == "depth must be from 1 to 1000"
 
 
 def test_limit_and_lengths_have_bounds_too() -> None:

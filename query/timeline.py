@@ -1,0 +1,126 @@
+"""One market's life in one shard's log: spans, and the gaps between and within them.
+
+Owns the reading of the rule for all instants at once; query.state reads it for one, and both must agree.
+"""
+
+from dataclasses import dataclass, replace
+
+from book.records import OPENS_NO_GAP, Kind, Reason
+from query.gap import Gap
+from query.index import Group
+from query.intervals import Intervals
+from query.shard import ShardLog
+
+_ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})
+_BEGINNING_US = -(1 << 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch [from_us, to_us) in which a market's book was followed on one conn.
+
+    ``to_us`` and ``end_reason`` are None while it goes on; it is known until ``known_until_us``. ``last_seq`` is
+    the seq of the close, None while it goes on. Silences inside it are gaps, not ends.
+    """
+
+    shard: int
+    conn: int
+    from_us: int
+    to_us: int | None
+    end_reason: str | None
+    first_seq: int
+    last_seq: int | None
+    known_until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The spans and gaps of a market in one shard, ascending; ``known`` are the stretches of complete books."""
+
+    spans: list[Span]
+    gaps: list[Gap]
+    known: Intervals
+
+
+def timeline(log: ShardLog, ticker: str) -> Timeline:
+    """Return a market's life in one shard's log. Cost: a walk over its groups; indexes every hour."""
+    walk = _Walk(log, ticker)
+    stamp: list[Group] = []
+    for group in log.history(ticker).ascending(_BEGINNING_US):
+        if stamp and stamp[-1].ts_us != group.ts_us:
+            walk.take(stamp)
+            stamp = []
+        stamp.append(group)
+    if stamp:
+        walk.take(stamp)
+    return walk.finish()
+
+
+class _Walk:
+    def __init__(self, log: ShardLog, ticker: str) -> None:
+        self._log = log
+        self._ticker = ticker
+        self._spans: list[Span] = []
+        self._gaps: list[Gap] = []
+        self._known = Intervals()
+        self._base: Group | None = None
+        self._gap: Gap | None = None
+        self._over = False
+
+    def take(self, groups: list[Group]) -> None:
+        """Take in all groups of one stamp: the last one decides from there on, the others say why."""
+        for group in groups[:-1]:
+            if group.kind == Kind.CLOSE:
+                self._close(group)
+        last = groups[-1]
+        if last.kind == Kind.CLOSE:
+            self._close(last)
+            return
+        if self._base is not None and self._base.conn != last.conn:
+            self._end(last.ts_us, Reason.MOVED, None)
+        if self._base is None:
+            self._end_gap(last.ts_us)
+            self._base = last
+            self._over = False
+
+    def finish(self) -> Timeline:
+        """Return what was gathered; what is still open stays so."""
+        if self._base is not None:
+            self._end(None, None, None)
+        if self._gap is not None:
+            self._gaps.append(self._gap)
+        self._gaps.sort(key=lambda gap: gap.from_us)
+        return Timeline(self._spans, self._gaps, self._known)
+
+    def _close(self, close: Group) -> None:
+        if self._base is not None:
+            self._end(close.ts_us, close.reason, close.seq)
+        if close.reason in _ENDS:
+            self._end_gap(close.ts_us)
+            self._over |= close.reason == Reason.MARKET_CLOSED
+        elif self._over:
+            return
+        elif self._gap is None or (self._gap.reason in OPENS_NO_GAP and close.reason not in OPENS_NO_GAP):
+            self._end_gap(close.ts_us)
+            self._gap = Gap(self._ticker, close.ts_us, None, close.reason or "", close.conn)
+
+    def _end(self, to_us: int | None, reason: str | None, seq: int | None) -> None:
+        base = self._base
+        assert base is not None  # noqa: S101 - for the type checker: callers have looked
+        self._base = None
+        heard_us = self._log.known_until(base.conn)
+        last_us = base.ts_us - 1 if heard_us is None else heard_us
+        known_to_us = last_us + 1 if to_us is None else to_us
+        if to_us is not None and to_us <= base.ts_us:
+            return
+        span = Span(self._log.shard, base.conn, base.ts_us, to_us, reason, base.seq, seq, known_to_us - 1)
+        self._spans.append(span)
+        quiet = Intervals(self._log.silences(base.conn, base.ts_us, known_to_us))
+        self._gaps += [Gap(self._ticker, *silence, Reason.STALL, base.conn) for silence in quiet]
+        for from_us, until_us in quiet.missing(base.ts_us, known_to_us):
+            self._known.add(from_us, until_us)
+
+    def _end_gap(self, to_us: int) -> None:
+        if self._gap is not None and self._gap.from_us < to_us:
+            self._gaps.append(replace(self._gap, to_us=to_us))
+        self._gap = None

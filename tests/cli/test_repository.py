@@ -1,0 +1,85 @@
+"""Holds the repository to what its documents and its style say."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli import commands
+from ops.settings import VARIABLES, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("book", "exchange", "collector", "lake", "query", "server", "ops", "cli", "sdk", "bench")
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def identified(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_each_setting_is_documented_and_each_documented_setting_exists() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+
+    assert sorted(rows) == sorted(variable.name for variable in VARIABLES)
+
+
+def test_the_documented_defaults_are_the_real_ones() -> None:
+    table = re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]*)`? \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    fields = {variable.name: variable.field for variable in VARIABLES}
+    settings = Settings()
+
+    for name, documented in table:
+        value = getattr(settings, fields[name])
+        if name == "PORT" or value is None:
+            assert documented.strip() == "", name
+        elif isinstance(value, float | int):
+            assert f"{value:g}" == documented.strip() or str(value) == documented.strip(), name
+        else:
+            assert str(value) == documented.strip(), name
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+
+    for name in ("up", "collect", "serve", "exchange", "doctor"):
+        assert callable(getattr(commands, name))
+        assert f"kalshibook {name}" in readme
+    for name in re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE):
+        assert name == "help" or f"make {name}" in readme
+
+
+def test_bare_make_lists_the_commands() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    listed = [line.split()[1] for line in done.stdout.splitlines()]
+    assert {"up", "test", "check", "bench", "fault", "lock"} <= set(listed)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "Makefile", "pyproject.toml", "sdk/pyproject.toml", ".ci/run"])
+def test_no_address_stands_in_what_installs(name: str) -> None:
+    assert "://" not in (ROOT / name).read_text()
+
+
+def test_every_pin_has_a_hash() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    pins = re.findall(r"^[a-z0-9][^\n]*==(?:[^\n]*\\\n)+", lock, re.MULTILINE | re.IGNORECASE)
+
+    assert len(pins) == len(re.findall(r"^[a-z0-9]", lock, re.MULTILINE | re.IGNORECASE)) > 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identified)
+def test_a_module_says_what_it_owns_and_is_no_longer_than_it_should_be(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    assert ast.get_docstring(tree), "no docstring"
+    assert len(text.splitlines()) <= 400
+    for function in functions:
+        assert (function.end_lineno or 0) - function.lineno < 50 + docstring_lines(function), function.name
+
+
+def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return len((ast.get_docstring(function, clean=False) or "").splitlines())

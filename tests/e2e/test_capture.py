@@ -1,0 +1,60 @@
+"""The main job: recorded frames through sockets, segments and HTTP to books that equal the exchange's own."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.capture import interrogate, play, tickers
+from tests.e2e.stack import running
+
+
+def _folder(recorded_data: Path | None) -> Path:
+    if recorded_data is None:
+        pytest.skip("no recorded frames here; test_generated plays the same part")
+    return recorded_data / "kalshi-gold15m"
+
+
+def test_eight_markets_in_a_minute(
+    tmp_path: Path, recorded_data: Path | None, record_property: Callable[[str, object], None]
+) -> None:
+    folder = _folder(recorded_data)
+    markets = tickers(folder, "2026-08-10")
+    assert len(markets) == 8
+    with running(tmp_path, shown="2026-08-10T21:44:00Z", rate=120, KALSHIBOOK_AUDIT_EVERY_S="3") as stack:
+        play(stack, folder, markets)
+        tally = interrogate(stack, markets, 200, random.Random(1))
+        record_property("tally", repr(tally))
+        assert tally.wrong == []
+        assert tally.refused.total() <= tally.asked // 100
+        assert tally.rows > 260_000
+        assert min(tally.by_market.values()) >= 25
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("day", "shown", "questions"),
+    [
+        ("2026-08-10", "2026-08-10T21:45:30Z", 2000),
+        ("2026-08-05", "2026-08-05T11:44:30Z", 250),
+        ("2026-08-07", "2026-08-07T16:44:30Z", 250),
+    ],
+)
+def test_every_market_at_twenty_fold_speed(
+    tmp_path: Path,
+    recorded_data: Path | None,
+    record_property: Callable[[str, object], None],
+    day: str,
+    shown: str,
+    questions: int,
+) -> None:
+    folder = _folder(recorded_data)
+    markets = tickers(folder, day)
+    with running(tmp_path, shown=shown, rate=20, KALSHIBOOK_AUDIT_EVERY_S="10") as stack:
+        play(stack, folder, markets)
+        tally = interrogate(stack, markets, questions, random.Random(2))
+        record_property("tally", repr(tally))
+        assert tally.wrong == []
+        assert tally.refused.total() <= tally.asked // 100
+        assert min(tally.by_market.values()) >= 100

@@ -1,0 +1,94 @@
+"""One run of the model: markets, faults of some kinds, questions all along and at the end.
+
+Owns the proportions of a run.
+"""
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from collector import spans
+from collector.session import Limits
+from query.log import Log
+from tests.model import log_rows
+from tests.model.faults import schedule
+from tests.model.frames import lives
+from tests.model.questions import Asked, Questions
+from tests.model.rig import Rig
+from tests.model.times import NS, Shown
+
+LIMITS = Limits(audit_every_s=4.0)
+CHECKPOINT_EVERY = 128
+
+
+@dataclass
+class Played:
+    """What a run showed."""
+
+    asked: Asked
+    happened: Counter[str]
+    closes: Counter[str]
+    flushes: int
+    hours: int
+    rows: int
+    withdrawn: int
+    disorders: list[str]
+
+    def line(self, name: str) -> str:
+        words = ", ".join(f"{word} {count}" for word, count in sorted(self.asked.verdicts.items()))
+        closes = ", ".join(f"{reason} {count}" for reason, count in sorted(self.closes.items()))
+        return (
+            f"{name}: {self.asked.count} asked, {len(self.asked.wrong)} wrong ({words}); "
+            f"{self.flushes} flushes, {self.hours} hours, {self.rows} rows, {self.withdrawn} withdrawn; closes: {closes}; "
+            f"faults: {dict(sorted(self.happened.items()))}"
+        )
+
+
+def play(
+    home: Path,
+    recorded: Path | None,
+    kinds: tuple[str, ...],
+    *,
+    seed: int,
+    seconds: float,
+    files: int,
+    questions: int,
+    closing: bool = False,
+) -> Played:
+    """Run a shard under ``home``; half of the questions are asked while it runs."""
+    rng = random.Random(seed)
+    shown = Shown(1_000_000)
+    markets = lives(recorded, files, seconds, 12.0 if closing else None, rng)
+    expected_flushes = int(seconds * 5.5)
+    live = questions // 2
+    asking: list[Questions] = []
+
+    def ask(rig: Rig) -> None:
+        if not asking:
+            asking.append(Questions(Log(home, lambda: rig.stamper.last_us, poll_every_s=0.0), rig.oracle, rng))
+        asked = asking[0].asked.count
+        if asked < live and rng.random() < 1.2 * live / (8 * expected_flushes):
+            asking[0].ask(min(8, live - asked), rig.stamper.last_us)
+
+    with patch.object(spans, "CHECKPOINT_EVERY", CHECKPOINT_EVERY):
+        rig = Rig(home, markets, shown, rng, limits=LIMITS, flushed=ask)
+        schedule(rig, kinds, 2 * NS, int((seconds - 2) * NS), rng)
+        rig.agenda.run(int(seconds * NS))
+    if rig.up:
+        rig.close()
+    end = Questions(Log(home, lambda: rig.stamper.last_us, poll_every_s=0.0), rig.oracle, rng)
+    end.asked = asking[0].asked
+    end.ask(questions - end.asked.count, rig.stamper.last_us)
+    rows = log_rows.read(home, 0)
+    return Played(
+        asked=end.asked,
+        happened=rig.happened + rig.venue.happened,
+        closes=rig.closes,
+        flushes=rig.flushes,
+        hours=len({row.hour for found in rows.values() for row in found}),
+        rows=sum(len(found) for found in rows.values()),
+        withdrawn=sum(len(log_rows.withdrawn(found)) for found in rows.values()),
+        disorders=[text for found in rows.values() for text in log_rows.disorders(found)],
+    )
