@@ -140,7 +140,7 @@ async def dial(
             max_queue=LIBRARY_QUEUE_FRAMES,
             compression=None,
             proxy=None if where.hostname in LOOPBACK else True,
-            ssl=tls if where.scheme == "wss" else None,
+            ssl=(tls or True) if where.scheme == "wss" else None,
         )
     except InvalidStatus as error:
         raise HandshakeError(error.response.status_code, str(error)) from error

@@ -87,20 +87,20 @@ class Intake:
             chosen = start + np.flatnonzero(sids == sid)
             conn = link.conns.get(sid)
             if conn is None:
-                self._early(link, sid, deltas, chosen, ts_us)
+                self._early(link, sid, deltas, chosen)
             elif conn.up and conn.channel == ORDERBOOK:
                 self._run(link, conn, deltas, chosen, ts_us)
             else:
                 self.counts["after_end"] += len(chosen)
 
-    def _early(self, link: Link, sid: int, deltas: DeltaColumns, chosen: Ints, ts_us: Ints) -> None:
+    def _early(self, link: Link, sid: int, deltas: DeltaColumns, chosen: Ints) -> None:
         for i in chosen.tolist():
             level = (int(deltas.side[i]), int(deltas.price_e4[i]), int(deltas.change_e2[i]))
             exch_us = int(deltas.ts_exch_us[i])
             message = Delta(
                 sid, int(deltas.seq[i]), deltas.ticker[i], *level, None if exch_us == NO_TIME_US else exch_us
             )
-            self._keep_early(link, sid, int(ts_us[deltas.place[i]]), message)
+            self._keep_early(link, sid, message)
 
     def _run(self, link: Link, conn: Conn, deltas: DeltaColumns, chosen: Ints, ts_us: Ints) -> None:
         """Take deltas of one conn: runs in order at once, whatever breaks the order by itself."""
@@ -165,7 +165,7 @@ class Intake:
             return
         conn = link.conns.get(message.sid) if message.sid is not None else None
         if conn is None:
-            self._unrouted(link, message, ts_us, now_ns)
+            self._unrouted(link, message, now_ns)
             return
         if not conn.up:
             self.counts["after_end"] += 1
@@ -201,19 +201,20 @@ class Intake:
         self._spans.delta(conn, self._spans.market(delta.ticker), ts_us, exch_us, delta.seq, level)
         self.missing(link)
 
-    def _unrouted(self, link: Link, message: Message, ts_us: int, now_ns: int) -> None:
-        """Take a message that belongs to no conn: an answer to a command, or data before its acknowledgement."""
-        if isinstance(message, VenueError):
+    def _unrouted(self, link: Link, message: Message, now_ns: int) -> None:
+        """Take a message that belongs to no conn: an answer to a command, or what overtook its acknowledgement."""
+        sid = message.sid
+        if isinstance(message, VenueError) and (sid is None or message.code not in TERMINAL):
             command = link.asks.answered(message.command_id)
             link.asks.refused_command(command, message.code, now_ns)
             self.notes.append(("venue_error", {"code": message.code, "text": message.text}))
-        elif isinstance(message, Ok):
-            link.asks.answered(message.command_id)
-        elif isinstance(message, Snapshot | Delta | Trade | Lifecycle):
-            self._keep_early(link, message.sid, ts_us, message)
+        elif sid is None:
+            link.asks.answered(message.command_id if isinstance(message, Ok) else None)
+        elif not isinstance(message, Ticker):
+            self._keep_early(link, sid, message)
 
-    def _keep_early(self, link: Link, sid: int, ts_us: int, message: Message) -> None:
-        if not link.keep_early(sid, ts_us, message):
+    def _keep_early(self, link: Link, sid: int, message: Message) -> None:
+        if not link.keep_early(sid, message):
             self.counts["early_dropped"] += 1
 
     def _subscribed(self, link: Link, message: Subscribed, ts_us: int, now_ns: int) -> None:
@@ -231,8 +232,8 @@ class Intake:
         )
         early = link.early.pop(conn.sid, [])
         link.early_count -= len(early)
-        for early_us, one in early:
-            self._message(link, one, early_us, now_ns)
+        for one in early:  # stamped as of now: rows never stand before their conn, nor in an hour that is over
+            self._message(link, one, ts_us, now_ns)
 
     def _snapshot(self, link: Link, conn: Conn, message: Snapshot, ts_us: int, now_ns: int) -> None:
         market = self._spans.market(message.ticker)

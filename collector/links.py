@@ -46,7 +46,7 @@ class Link:
     heard_us: int
     queued_us: int | None = None
     conns: dict[int, Conn] = field(default_factory=dict)
-    early: dict[int, list[tuple[int, Message]]] = field(default_factory=dict)
+    early: dict[int, list[Message]] = field(default_factory=dict)
     early_count: int = 0
 
     @property
@@ -54,10 +54,10 @@ class Link:
         """The living book subscription, None where there is none."""
         return next((conn for conn in self.conns.values() if conn.up and conn.channel == ORDERBOOK), None)
 
-    def keep_early(self, sid: int, ts_us: int, message: Message) -> bool:
+    def keep_early(self, sid: int, message: Message) -> bool:
         """Keep a message whose subscription has not been acknowledged yet; False where there is no room."""
         if self.early_count >= EARLY_MOST:
             return False
-        self.early.setdefault(sid, []).append((ts_us, message))
+        self.early.setdefault(sid, []).append(message)
         self.early_count += 1
         return True

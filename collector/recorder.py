@@ -52,7 +52,8 @@ class Recorder:
         self._rng = rng
         self._show = show
         wall_us, mono_ns = time.time_ns() // 1000, time.monotonic_ns()
-        stamper = Stamper(wall_us, mono_ns, show, floor_us=journal.last_us)
+        # Above the last durable stamp: a crash's closes stand up to 1 us after it, and no new span before them.
+        stamper = Stamper(wall_us, mono_ns, show, floor_us=journal.last_us + 1)
         self.session = Session(stamper, ConnNumbers(shard, journal.last_conn), rng, limits)
         self._wake = asyncio.Event()
         self._queue = Queue(queue_frames, self._wake.set, BATCH_FRAMES)

@@ -256,8 +256,9 @@ class Spans:
 
     def _close(self, market: int, ts_us: int, seq: int, reason: Reason) -> None:
         owner = int(self.state[market]["owner"])
+        one = self.state[market]
         self._write_close(market, ts_us, owner, seq, reason)
-        self.state[market]["live"] = False
+        one["live"], one["seq"] = False, max(int(one["seq"]), seq)
         self.given_up.add(market)
         self.conns[owner].ended[market] = ts_us
         self.ladders.clear(market)

@@ -19,6 +19,7 @@ from query.shard import ShardLog
 from query.timeline import Span, Timeline, timeline
 
 _FOR_EVER_US = 1 << 60
+_AUDIT_FIELDS = ("conn", "seq", "digest_ours", "digest_venue", "equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,11 @@ def gaps(
         first = bisect_right(found, after, key=lambda pair: pair[0])
         page = [gap for _, gap in found[first : first + limit]]
         has_more = len(found) > first + limit
-        last = page[-1] if page else None
-        place = cursors.Cursor(asked, 0, last.from_us, 0, 0, 0, f"{last.ticker} {last.reason}") if last else None
-        return GapPage(page, cursors.encode(place) if place and has_more else None, has_more)
+        return GapPage(page, _cursor_after(page[-1], asked) if has_more and page else None, has_more)
+
+
+def _cursor_after(gap: Gap, asked: int) -> str:
+    return cursors.encode(cursors.Cursor(asked, 0, gap.from_us, 0, 0, 0, f"{gap.ticker} {gap.reason}"))
 
 
 def known_market(log: Log, ticker: str) -> MarketVersion | None:
@@ -133,12 +136,12 @@ def known_market(log: Log, ticker: str) -> MarketVersion | None:
 
 
 def ledger(log: Log, ticker: str) -> Ledger:
-    """Return what the shards know of a market: a gap is the lowest shard's, less what the others know."""
+    """Return what the shards know of a market: a gap is what none of them knows."""
     lines = [line for line in (timeline(shard, ticker) for shard in log.shards) if line.spans or line.gaps]
     market = log.catalog.markets.get(ticker)
     known = Intervals(sorted(part for line in lines for part in line.known))
     spans = sorted((span for line in lines for span in line.spans), key=lambda span: (span.from_us, span.shard))
-    return Ledger(spans, [*_late_start(ticker, market, spans), *_common_gaps(lines, known)], known)
+    return Ledger(spans, [*late_start(ticker, market, spans), *_common_gaps(lines, known)], known)
 
 
 def stats(log: Log, ticker: str, market: MarketVersion | None, found: Ledger) -> Stats:
@@ -179,7 +182,8 @@ def _recorded_pct(log: Log, market: MarketVersion | None, found: Ledger) -> floa
     return round(100 * known_us / (end_us - open_us), 2)
 
 
-def _late_start(ticker: str, market: MarketVersion | None, spans: list[Span]) -> list[Gap]:
+def late_start(ticker: str, market: MarketVersion | None, spans: list[Span]) -> list[Gap]:
+    """Return the stretch from a market's opening to its first snapshot as a gap, where there is one."""
     if not (market and market.open_us is not None and spans and market.open_us < spans[0].from_us):
         return []
     return [Gap(ticker, market.open_us, spans[0].from_us, Reason.LATE_START)]
@@ -189,11 +193,14 @@ def _common_gaps(lines: list[Timeline], known: Intervals) -> list[Gap]:
     if len(lines) < 2:
         return list(lines[0].gaps) if lines else []
     found: list[Gap] = []
-    for gap in lines[0].gaps:
-        end_us = _FOR_EVER_US if gap.to_us is None else gap.to_us
-        for from_us, to_us in known.missing(gap.from_us, end_us):
-            found.append(replace(gap, from_us=from_us, to_us=None if to_us == _FOR_EVER_US else to_us))
-    return found
+    told = Intervals(known)
+    for line in lines:
+        for gap in line.gaps:
+            end_us = _FOR_EVER_US if gap.to_us is None else gap.to_us
+            for from_us, to_us in told.missing(gap.from_us, end_us):
+                found.append(replace(gap, from_us=from_us, to_us=None if to_us == _FOR_EVER_US else to_us))
+                told.add(from_us, to_us)
+    return sorted(found, key=lambda gap: gap.from_us)
 
 
 def _recorded(shards: list[ShardLog]) -> set[str]:
@@ -209,9 +216,9 @@ def _audits(shard: ShardLog, ticker: str) -> list[Audit]:
         if not len(rows):
             continue
         numbers = np.unique(batches.of_rows(rows))
-        table = index.hour.decode("audits", numbers)
+        table = index.hour.decode("audits", numbers, ("ts_recv", *_AUDIT_FIELDS))
         chosen = table.take(np.searchsorted(batches.row_numbers(numbers), rows))
         stamps = chosen.column("ts_recv").cast("int64").to_pylist()
-        fields = (chosen.column(name).to_pylist() for name in ("conn", "seq", "digest_ours", "digest_venue", "equal"))
+        fields = (chosen.column(name).to_pylist() for name in _AUDIT_FIELDS)
         found += [Audit(*audit) for audit in zip(stamps, *fields, strict=True)]
     return found

@@ -79,7 +79,7 @@ class RowIndex:
         """Batches taken in."""
         self.bytes = 0
         """Memory that the row lists hold, about."""
-        self._rows: "dict[str, array[int]] | None" = {}
+        self._rows: dict[str, array[int]] | None = {}
         self._least = np.zeros(0, np.int64)
         self._greatest = np.zeros(0, np.int64)
         self._suffix_least: Ints | None = None
@@ -121,10 +121,18 @@ class RowIndex:
 
         Of an order book only changes count: deltas and orphans.
         """
+        first = int(np.searchsorted(self._greatest, from_us, side="left"))
+        return first, int(np.searchsorted(self._least_after(), to_us, side="right"))
+
+    def least_from(self, batch: int) -> int:
+        """Return the least stamp of a batch and those after it; one beyond all instants where there is none."""
+        least = self._least_after()
+        return int(least[batch]) if batch < len(least) else _FAR
+
+    def _least_after(self) -> Ints:
         if self._suffix_least is None:
             self._suffix_least = np.minimum.accumulate(self._least[::-1])[::-1]
-        first = int(np.searchsorted(self._greatest, from_us, side="left"))
-        return first, int(np.searchsorted(self._suffix_least, to_us, side="right"))
+        return self._suffix_least
 
     def _take(self, chunk: "_Chunk") -> None:
         """Take in one chunk of new batches."""

@@ -110,7 +110,7 @@ class _Walk:
         self._base = None
         heard_us = self._log.known_until(base.conn)
         last_us = base.ts_us - 1 if heard_us is None else heard_us
-        known_to_us = last_us + 1 if to_us is None else to_us
+        known_to_us = last_us + 1 if to_us is None else min(to_us, last_us + 1)
         if to_us is not None and to_us <= base.ts_us:
             return
         span = Span(self._log.shard, base.conn, base.ts_us, to_us, reason, base.seq, seq, known_to_us - 1)

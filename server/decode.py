@@ -7,7 +7,7 @@ numbers of a query string, which has only text.
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -65,7 +65,7 @@ def refuse_query(raw: bytes) -> None:
         )
 
 
-@lru_cache
+@cache
 def bounds_of(question: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
     """Return, for each field that has any, its bounds by name: minimum, maximum, lengths or allowed values."""
     found: dict[str, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ def bounds_of(question: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
     return found
 
 
-@lru_cache
+@cache
 def _whole_fields(question: type[msgspec.Struct]) -> frozenset[str]:
     return frozenset(name for name, kind in _kinds(question) if isinstance(kind, inspect.IntType))
 
@@ -95,8 +95,8 @@ def _kinds(question: type[msgspec.Struct]) -> list[tuple[str, inspect.Type]]:
     kinds: list[tuple[str, inspect.Type]] = []
     for item in info.fields:
         bare = item.type.type if isinstance(item.type, inspect.Metadata) else item.type
-        for kind in bare.types if isinstance(bare, inspect.UnionType) else (bare,):
-            kinds.append((item.encode_name, kind.type if isinstance(kind, inspect.Metadata) else kind))
+        members = bare.types if isinstance(bare, inspect.UnionType) else (bare,)
+        kinds += [(item.encode_name, one.type if isinstance(one, inspect.Metadata) else one) for one in members]
     return kinds
 
 

@@ -19,7 +19,11 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_PAGE_HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 _REFERENCE_OPTIONS = {
     "url": "/openapi.json",
     "telemetry": False,
@@ -28,8 +32,14 @@ _REFERENCE_OPTIONS = {
     "agent": {"disabled": True},
     "mcp": {"disabled": True},
 }
-_HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n' \
+_HEAD = (
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+)
+_STYLE = (
+    "body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td,th{padding:.4rem;text-align:left}"
+    "tr:target{background:#ffd}"
+)
 
 
 def routes(openapi: dict[str, Any]) -> list[HTTPRouteHandler]:
@@ -69,13 +79,11 @@ def _reference() -> str:
 
 def _errors() -> str:
     rows = "\n".join(
-        f'<tr id="{row.code}"><td><code>{row.code}</code></td><td>{row.status}</td><td>{html.escape(row.remedy)}</td></tr>'
+        f'<tr id="{row.code}"><td><code>{row.code}</code><td>{row.status}<td>{html.escape(row.remedy)}</tr>'
         for row in API_CODES.values()
     )
-    style = "body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td,th{padding:.4rem;text-align:left}" \
-        "tr:target{background:#ffd}"
     return (
-        f"{_HEAD}<title>KalshiBook error codes</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"{_HEAD}<title>KalshiBook error codes</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         '<h1>Error codes</h1>\n<p><a href="/docs">API reference</a></p>\n<table>\n'
-        f"<tr><th>code</th><th>status</th><th>what to do</th></tr>\n{rows}\n</table>\n</body>\n</html>\n"
+        f"<tr><th>code<th>status<th>what to do</tr>\n{rows}\n</table>\n</body>\n</html>\n"
     )

@@ -9,7 +9,8 @@ import secrets
 import time
 from typing import Any, cast
 
-from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from ops import logs
 from server import problems
@@ -52,7 +53,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and complete the response."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         state = RequestState()
@@ -99,7 +100,7 @@ class Edge:
         return headers
 
 
-def _is_preflight(scope: Scope) -> bool:
+def _is_preflight(scope: HTTPScope) -> bool:
     names = {name for name, _ in scope["headers"]}
     return scope["method"] == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
 

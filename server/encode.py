@@ -20,11 +20,6 @@ Contracts = Annotated[
 ]
 """A size or a signed change of one in an answer."""
 
-Percent = Annotated[
-    Decimal, Meta(description="percent, 0 to 100", extra_json_schema={"type": "number"}, examples=[99.98])
-]
-"""A share in an answer."""
-
 encode = msgspec.json.Encoder(decimal_format="number").encode
 """Write a value as JSON bytes; a Decimal becomes a number of the same digits."""
 

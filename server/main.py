@@ -46,7 +46,7 @@ def run(settings: Settings) -> None:
     app = create_app(own)
     _log.info("serving", host=own.host, port=own.port, url=own.public_url, home=str(own.home))
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # litestar and uvicorn each type ASGI in their own words
+        app,
         host=own.host,
         port=own.port,
         loop="uvloop",

@@ -78,12 +78,13 @@ def document(endpoints: Sequence[AnyEndpoint], probes: dict[str, Any], public_ur
 def codes_of(endpoint: AnyEndpoint) -> list[str]:
     """Return every code that the endpoint can answer with, in the order of the table."""
     codes = {*_ANY, *endpoint.codes, *(_POST if endpoint.method == "POST" else ())}
-    fields = msgspec.structs.fields(endpoint.question)
+    question: type[msgspec.Struct] = endpoint.question
+    fields = msgspec.structs.fields(question)
     if any(Instant in _members(item.type) for item in fields):
         codes.add("invalid_timestamp")
     if any(item.name == "cursor" for item in fields):
         codes.add("invalid_cursor")
-    if bounds_of(endpoint.question):
+    if bounds_of(question):
         codes.add("validation_error")
     return [code for code in API_CODES if code in codes]
 

@@ -84,7 +84,13 @@ def _operation(operation_id: str, summary: str, replies: dict[str, type[msgspec.
         schema["properties"] = {**schema["properties"], **encode.finishing_fields()}
         schema["required"] = [*schema["required"], *encode.finishing_fields()]
         responses[status] = {"description": str(kind.__doc__), "content": {"application/json": {"schema": schema}}}
-    return {"operationId": operation_id, "tags": ["service"], "summary": summary, "security": [], "responses": responses}
+    return {
+        "operationId": operation_id,
+        "tags": ["service"],
+        "summary": summary,
+        "security": [],
+        "responses": responses,
+    }
 
 
 def _answer(request: Request[Any, Any, Any], body: msgspec.Struct, status: int) -> Response[bytes]:

@@ -10,6 +10,7 @@ import msgspec
 from litestar import HttpMethod, Request, Response, route
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ExceptionHandlersMap
 
 from book.errors import ApiError
 from ops import logs
@@ -64,7 +65,7 @@ async def _question(endpoint: AnyEndpoint, request: AnyRequest) -> msgspec.Struc
     return body
 
 
-def refusals(settings: ServerSettings) -> dict[type[Exception], Any]:
+def refusals(settings: ServerSettings) -> ExceptionHandlersMap:
     """Return the exception handlers that render every refusal and every defect as our envelope."""
 
     def render(request: AnyRequest, error: ApiError, extra: dict[str, str]) -> Response[bytes]:
@@ -76,7 +77,7 @@ def refusals(settings: ServerSettings) -> dict[type[Exception], Any]:
         return render(request, error, {})
 
     def frameworks(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-        allow = {"Allow": value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+        allow = {name.title(): value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         return render(request, problems.from_framework(error, request.method, request.url.path), allow)
 
     def defect(request: AnyRequest, error: Exception) -> Response[bytes]:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from book.records import Kind, Side
 from server.encode import Cents, Contracts, cents, contracts
 from server.endpoint import Cursor, Endpoint, Limit, Reply, Ticker
-from server.endpoints.ranges import Complete, Gaps, NextCursor, WhyEmpty, gap_of, headers_of, refuse_backwards
+from server.endpoints.ranges import Complete, Gaps, NextCursor, WhyEmpty, gap_of, headers_of, refuse_empty
 from server.instants import Instant, Stamp, iso, iso_or_none
 from server.questions import Questions
 
@@ -52,7 +52,7 @@ class Deltas(Struct, frozen=True):
 
 def answer(questions: Questions, question: DeltasQuestion) -> Reply:
     """Answer with one page."""
-    refuse_backwards(question.start_time, question.end_time)
+    refuse_empty(question.start_time, question.end_time)
     page = questions.deltas(
         question.market_ticker,
         question.start_time,
@@ -65,7 +65,7 @@ def answer(questions: Questions, question: DeltasQuestion) -> Reply:
     rows = [
         DeltaRow(
             row.ticker,
-            iso(row.ts_recv_us),
+            iso(row.ts_us),
             iso_or_none(row.ts_exch_us),
             row.conn,
             row.seq,

@@ -3,7 +3,7 @@
 from msgspec import Struct, field
 
 from server.endpoint import Cursor, Endpoint, Limit, Reply, Ticker
-from server.endpoints.ranges import NextCursor, refuse_backwards
+from server.endpoints.ranges import NextCursor, refuse_empty
 from server.instants import Instant, Stamp, iso, iso_or_none
 from server.questions import Questions
 
@@ -38,11 +38,11 @@ class Gaps(Struct, frozen=True):
 def answer(questions: Questions, question: GapsQuestion) -> Reply:
     """Answer with one page."""
     if question.start_time is not None and question.end_time is not None:
-        refuse_backwards(question.start_time, question.end_time)
+        refuse_empty(question.start_time, question.end_time)
     page = questions.gaps(
         question.market_ticker, question.start_time, question.end_time, question.limit, question.cursor
     )
-    rows = [GapRow(row.ticker, iso(row.from_us), iso_or_none(row.to_us), row.reason) for row in page.rows]
+    rows = [GapRow(row.ticker, iso(row.from_us), iso_or_none(row.to_us), row.reason) for row in page.gaps]
     return Reply(Gaps(rows, page.next_cursor, page.has_more))
 
 

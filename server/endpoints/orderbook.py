@@ -11,12 +11,12 @@ from msgspec import Meta, Struct
 from book.errors import ApiError
 from book.ladder import Book
 from book.records import Side
-from query.point import BookAnswer
+from query.point import BookAnswer, Clock, OnGap
 from server.encode import Cents, Contracts, cents, contracts, half_cents
 from server.endpoint import Depth, Endpoint, Reply, Ticker
 from server.endpoints.ranges import Gap, gap_of
 from server.instants import Instant, Stamp, iso, iso_or_none
-from server.questions import Clock, OnGap, Questions
+from server.questions import Questions
 
 _ONE_DOLLAR_E4 = 10_000
 

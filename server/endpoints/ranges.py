@@ -1,7 +1,7 @@
 """Owns what every range has in common: its bounds, its gaps, and the headers that say whether it is whole."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -22,20 +22,20 @@ NextCursor = Annotated[str | None, Meta(description="send it as cursor for the n
 Complete = Annotated[bool, Meta(description="whether everything in the range asked for was recorded")]
 Gaps = Annotated[list[Gap], Meta(description="what of the range was not recorded, and why")]
 WhyEmpty = Annotated[
-    str | None, Meta(description="why there is no row: no_activity, not_recorded or pending; null where there are rows")
+    Literal["no_activity", "not_recorded", "pending"] | None, Meta(description="why there is no row; null where any is")
 ]
 
 
-def refuse_backwards(start_us: int, end_us: int) -> None:
-    """Raise ApiError ``validation_error`` where a range ends before it starts."""
-    if end_us < start_us:
-        message = "end_time must not lie before start_time"
-        raise ApiError("validation_error", message, field="end_time")
+def refuse_empty(start_us: int, end_us: int, start: str = "start_time", end: str = "end_time") -> None:
+    """Raise ApiError ``validation_error`` where a half-open range holds no instant; the names are the fields'."""
+    if end_us <= start_us:
+        message = f"{end} must lie after {start}; a range includes {start} and not {end}"
+        raise ApiError("validation_error", message, field=end)
 
 
 def gap_of(row: GapRow) -> Gap:
     """Render a gap."""
-    return Gap(iso(row.from_us), iso_or_none(row.to_us), str(row.reason))
+    return Gap(iso(row.from_us), iso_or_none(row.to_us), row.reason)
 
 
 def headers_of(complete: bool, gaps: Iterable[Gap]) -> dict[str, str]:

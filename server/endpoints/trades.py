@@ -7,7 +7,7 @@ from msgspec import Struct
 from book.records import Side
 from server.encode import Cents, Contracts, cents, contracts
 from server.endpoint import Cursor, Endpoint, Limit, Reply, Ticker
-from server.endpoints.ranges import Complete, Gaps, NextCursor, WhyEmpty, gap_of, headers_of, refuse_backwards
+from server.endpoints.ranges import Complete, Gaps, NextCursor, WhyEmpty, gap_of, headers_of, refuse_empty
 from server.instants import Instant, Stamp, iso, iso_or_none
 from server.questions import Questions
 
@@ -51,7 +51,7 @@ class Trades(Struct, frozen=True):
 
 def answer(questions: Questions, question: TradesQuestion) -> Reply:
     """Answer with one page."""
-    refuse_backwards(question.start_time, question.end_time)
+    refuse_empty(question.start_time, question.end_time)
     page = questions.trades(
         question.market_ticker, question.start_time, question.end_time, question.limit, question.cursor
     )
@@ -65,7 +65,7 @@ def answer(questions: Questions, question: TradesQuestion) -> Reply:
             contracts(row.qty_e2),
             None if row.taker_side is None else ("no" if row.taker_side == Side.NO else "yes"),
             row.block,
-            iso(row.ts_recv_us),
+            iso(row.ts_us),
             iso_or_none(row.ts_exch_us),
         )
         for row in page.rows

@@ -200,11 +200,13 @@ class Oracle:
     def _message(self, link: Link, ts_us: int, fact: Fact) -> None:
         assert fact.sid is not None
         conn = link.conns.get(fact.sid)
-        if conn is None:
+        if conn is None and fact.kind != "unreadable":
             link.early.setdefault(fact.sid, []).append(fact)
-        elif conn.up and self._in_order(conn, ts_us, fact):
-            self._take(conn, ts_us, fact)
-            conn.ordered_us = ts_us
+        elif conn is not None and conn.up:
+            conn.heard_us = ts_us
+            if self._in_order(conn, ts_us, fact):
+                self._take(conn, ts_us, fact)
+                conn.ordered_us = ts_us
 
     def _in_order(self, conn: Conn, ts_us: int, fact: Fact) -> bool:
         """Judge a number: one left out, or one that goes back, ends what was known through the conn."""

@@ -124,7 +124,7 @@ class Rig:
     def _start(self) -> None:
         now_ns = self.agenda.now_ns
         self.journal = Journal(self.home, self.shard, seal_s=3.0, monotonic_s=lambda: self.agenda.now_ns / NS)
-        self.stamper = WatchedStamper(self.wall_us(), now_ns, self.shown, self.journal.last_us)
+        self.stamper = WatchedStamper(self.wall_us(), now_ns, self.shown, self.journal.last_us + 1)
         numbers = ConnNumbers(self.shard, self.journal.last_conn)
         self.session = Session(self.stamper, numbers, self.rng, self.limits)
 
@@ -132,7 +132,7 @@ class Rig:
         self._dropping.clear()
         self._start()
         self.up = True
-        self.journal.close_crashed(self.session.stamp(self.agenda.now_ns) // HOUR_US)
+        self.closes["crash"] += self.journal.close_crashed(self.session.stamp(self.agenda.now_ns) // HOUR_US)
         self._tell()
         for life in self.venue.lives.values():
             if life.ticker in self.venue.truth and life.ticker not in self.venue.determined:

@@ -19,7 +19,9 @@ class Asked(Struct, forbid_unknown_fields=True, frozen=True):
     q: str | None = None
 
 
-GOOD = '"market_ticker":"A","start_time":1'
+def good(more: str) -> str:
+    """Add a field to a question that is right."""
+    return f'{{"market_ticker":"A","start_time":1,{more}}}'
 
 
 def refused(body: bytes | str) -> ApiError:
@@ -48,11 +50,11 @@ def test_a_query_string_becomes_a_question() -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ("{%s,%s}" % (GOOD, '"at":1'), "at"),
+        (good('"at":1'), "at"),
         ('{"market_ticker":"A"}', "start_time"),
-        ("{%s,%s}" % (GOOD, '"depth":"10"'), "depth"),
-        ("{%s,%s}" % (GOOD, '"depth":1.5'), "depth"),
-        ("{%s,%s}" % (GOOD, '"orphans":"true"'), "orphans"),
+        (good('"depth":"10"'), "depth"),
+        (good('"depth":1.5'), "depth"),
+        (good('"orphans":"true"'), "orphans"),
         ('{"market_ticker":7,"start_time":1}', "market_ticker"),
     ],
 )
@@ -71,29 +73,29 @@ def test_what_is_no_json_object_is_an_invalid_payload(body: bytes) -> None:
 
 
 def test_a_deep_body_is_refused_and_not_a_crash() -> None:
-    deep = '{"market_ticker":"A","start_time":%s%s}' % ("[" * 100_000, "]" * 100_000)
+    deep = good(f'"timestamp":{"[" * 100_000}{"]" * 100_000}')
     assert refused(deep).code in {"invalid_payload", "invalid_timestamp"}
 
 
-@pytest.mark.parametrize("value", ['"x"', "true", "null", "1.5", "[]", "99999999999999999999999", '"2026-02-30"'])
+@pytest.mark.parametrize("value", ['"x"', "true", "1.5", "[]", "99999999999999999999999", '"2026-02-30"'])
 def test_a_malformed_time_has_its_own_code(value: str) -> None:
-    error = refused('{"market_ticker":"A","start_time":%s}' % value)
-    assert (error.code, error.fields) == ("invalid_timestamp", {"field": "start_time"})
-    assert error.message.startswith("start_time: ")
+    error = refused(good(f'"timestamp":{value}'))
+    assert (error.code, error.fields) == ("invalid_timestamp", {"field": "timestamp"})
+    assert error.message.startswith("timestamp: ")
 
 
 @pytest.mark.parametrize("depth", ["0", "1001", "-1", "99999999999999999999999"])
 def test_depth_out_of_bounds_names_them(depth: str) -> None:
-    error = refused("{%s,%s}" % (GOOD, f'"depth":{depth}'))
+    error = refused(good(f'"depth":{depth}'))
     assert error.code == "validation_error"
     assert error.fields == {"field": "depth", "minimum": 1, "maximum": 1000}
     assert error.message == "depth must be from 1 to 1000"
 
 
 def test_limit_and_lengths_have_bounds_too() -> None:
-    assert refused("{%s,%s}" % (GOOD, '"limit":10001')).fields == {"field": "limit", "minimum": 1, "maximum": 10_000}
+    assert refused(good('"limit":10001')).fields == {"field": "limit", "minimum": 1, "maximum": 10_000}
     assert refused('{"market_ticker":"","start_time":1}').fields["min_length"] == 1
-    assert refused('{"market_ticker":"%s","start_time":1}' % ("A" * 200)).fields["max_length"] == 128
+    assert refused(f'{{"market_ticker":"{"A" * 200}","start_time":1}}').fields["max_length"] == 128
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,122 @@
+"""``bench ingest``: what the whole collector costs beside receiving alone.
+
+Owns the rounds: for each data set one pump, and a fresh process for each run of either side, in turn. Both sides run
+under asyncio; the pipeline's runs under uvloop stand beside them for comparison where they are asked for.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import msgspec
+
+from bench import certificate, figures, machine, tape
+from bench.receiver import DISCARD, PIPELINE, Run
+
+TARGET = ">= 0.60"
+ROUNDS = 5
+MARKETS = 12_000
+GENERATED_MESSAGES = 300_000
+RUN_WITHIN_S = 60
+PUMP_CORE, RECEIVER_CORE = 0, 1
+
+Side = tuple[str, str]
+"""What a process does, and under which event loop."""
+SIDES: tuple[Side, ...] = ((DISCARD, "asyncio"), (PIPELINE, "asyncio"))
+WITH_UVLOOP: tuple[Side, ...] = (*SIDES, (DISCARD, "uvloop"), (PIPELINE, "uvloop"))
+
+
+class Pumped(NamedTuple):
+    """A pump that stands: the tape it plays and its two ports."""
+
+    tape_path: Path
+    port: int
+    control: int
+    certificate_path: Path
+
+
+def run(*, rounds: int = ROUNDS, sides: tuple[Side, ...] = SIDES) -> None:
+    """Measure both data sets and print the figures; a ratio line ends each."""
+    print(machine.describe())
+    print(machine.load())
+    _measure(tape.generated(MARKETS, GENERATED_MESSAGES), rounds, sides)
+    folder = tape.recorded_folder()
+    if folder is None:
+        print("ingest recorded: no recorded frames here (KALSHIBOOK_TEST_DATA names their folder)")
+    else:
+        _measure(tape.recorded(folder), rounds, sides)
+
+
+def _measure(played: tape.Tape, rounds: int, sides: tuple[Side, ...]) -> None:
+    shares = ", ".join(
+        f"{played.count(kind)} {name}" for kind, name in enumerate(tape.FRAME_TYPES) if played.count(kind)
+    )
+    print(f"\n{played.name}: {len(played.books)} markets, {len(played.bodies)} messages ({shares})")
+    found: dict[Side, list[Run]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory(dir=machine.scratch()) as folder, _pump(played, Path(folder)) as pumped:
+        for number in range(rounds):
+            for side in sides:
+                home = Path(folder) / f"{number}-{'-'.join(side)}"
+                found[side].append(_receive(side, pumped, home))
+    for side, runs in found.items():
+        print(_line(side, runs))
+    _ratio_line(f"ingest {played.name}", found[PIPELINE, "asyncio"], found[DISCARD, "asyncio"])
+    if (PIPELINE, "uvloop") in found:
+        above, below = (_per_cpu_s(found[PIPELINE, loop]) for loop in ("uvloop", "asyncio"))
+        print(figures.ratio(above, below).line(f"ingest {played.name} pipeline uvloop / asyncio", "none"))
+
+
+def _ratio_line(name: str, pipeline: list[Run], discard: list[Run]) -> None:
+    print(figures.ratio(_per_cpu_s(pipeline), _per_cpu_s(discard)).line(name, TARGET))
+
+
+def _per_cpu_s(runs: list[Run]) -> list[float]:
+    return [one.frames / one.cpu_s for one in runs]
+
+
+def _line(side: Side, runs: list[Run]) -> str:
+    per_cpu_s = _per_cpu_s(runs)
+    per_wall_s = median(one.frames / one.wall_s for one in runs)
+    last = runs[-1]
+    text = (
+        f"{side[0]:8} {side[1]:7} {median(per_cpu_s):9,.0f} messages/s of CPU ({min(per_cpu_s):,.0f}-"
+        f"{max(per_cpu_s):,.0f}), {per_wall_s:,.0f} messages/s of wall, {last.sent_bytes / 2**20:.1f} MiB received"
+    )
+    if not last.written.flushes:
+        return text
+    return (
+        f"{text}, {last.written.size_bytes / 2**20:.1f} MiB of segments in {last.written.flushes} flushes "
+        f"(first books included), read back right"
+    )
+
+
+@contextmanager
+def _pump(played: tape.Tape, folder: Path) -> Iterator[Pumped]:
+    """Start a pump and end it."""
+    tape_path = folder / f"{played.name}.tape"
+    played.save(tape_path)
+    certificate_path, key_path = certificate.write(folder)
+    command = [sys.executable, "-m", "bench.pump", tape_path, certificate_path, key_path, str(PUMP_CORE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port, control = process.stdout.readline().split()
+            yield Pumped(tape_path, int(port), int(control), certificate_path)
+        finally:
+            process.terminate()
+
+
+def _receive(side: Side, pumped: Pumped, home: Path) -> Run:
+    """Run one receiver in a process of its own. Raises CalledProcessError where it fails, TimeoutExpired."""
+    command = [sys.executable, "-m", "bench.receiver", *side, pumped.tape_path, home]
+    command += [str(number) for number in (pumped.port, pumped.control, RECEIVER_CORE)]
+    # The collector trusts what the system trusts: in this one process that is the run's certificate.
+    environ = os.environ | {"SSL_CERT_FILE": str(pumped.certificate_path)}
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True, timeout=RUN_WITHIN_S)
+    return msgspec.json.decode(done.stdout, type=Run)

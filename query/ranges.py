@@ -1,0 +1,186 @@
+"""Changes and trades by range, in pages.
+
+Owns the order of rows, where a page ends, and what a range says of its completeness. A range is never refused for a
+gap. Order: (ts_recv, conn, seq, kind); rows equal in these are one group, and no page splits one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from book.errors import ApiError
+from book.records import Reason
+from query import cursor as cursors
+from query.catalog import MarketVersion
+from query.coverage import Ledger, known_market, late_start
+from query.gap import Gap
+from query.intervals import Intervals
+from query.log import Log
+from query.scan import ChangeRow, TradeRow, changes_from, trades_from
+from query.shard import ShardLog
+from query.timeline import timeline
+
+WhyEmpty = Literal["no_activity", "not_recorded", "pending"]
+Row = TypeVar("Row", ChangeRow, TradeRow)
+
+_BOOK_ONLY = frozenset(
+    {
+        Reason.SEQ_GAP,
+        Reason.AUDIT_MISMATCH,
+        Reason.NEGATIVE_LEVEL,
+        Reason.UNREPRESENTABLE,
+        Reason.CHANNEL_ERROR,
+        Reason.MOVED,
+    }
+)
+"""Gaps of a book in which trades went on being heard."""
+_FOR_EVER_US = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """A page of rows, and of the whole range: whether it is ``complete``, its gaps, why it is empty if it is.
+
+    ``complete`` is true where every instant of the range in which the market lived is known.
+    """
+
+    rows: list[Row]
+    next_cursor: str | None
+    has_more: bool
+    complete: bool
+    gaps: list[Gap]
+    why_empty: WhyEmpty | None
+
+
+def deltas(
+    log: Log,
+    ticker: str,
+    start_us: int,
+    end_us: int,
+    limit: int = 100,
+    cursor: str | None = None,
+    *,
+    orphans: bool = False,
+) -> Page[ChangeRow]:
+    """Return a market's changes received in [start_us, end_us), about ``limit`` at a time.
+
+    ``orphans`` adds the changes that belong to no known book, withdrawn ones among them, with kind 4.
+    Raises ApiError market_not_found, invalid_cursor. Cost: decodes the market's batches of the page.
+    """
+    asked = cursors.question("deltas", ticker, orphans)
+    with log.asked():
+        view = _View(log, ticker, start_us, end_us, known_market(log, ticker))
+        place = _place(cursor, asked, start_us, end_us)
+        shard = view.shard(place)
+        rows = changes_from(log, shard, ticker, place.ts_us if place else start_us, end_us, orphans=orphans)
+        return _page(rows, view, shard, limit, place, asked)
+
+
+def trades(
+    log: Log, ticker: str, start_us: int, end_us: int, limit: int = 100, cursor: str | None = None
+) -> Page[TradeRow]:
+    """Return a market's trades received in [start_us, end_us), about ``limit`` at a time, each trade_id once.
+
+    Raises ApiError market_not_found, invalid_cursor. Cost: decodes the market's batches of the page.
+    """
+    asked = cursors.question("trades", ticker)
+    with log.asked():
+        view = _View(log, ticker, start_us, end_us, known_market(log, ticker), heard=True)
+        place = _place(cursor, asked, start_us, end_us)
+        shard = view.shard(place)
+        rows = trades_from(shard, ticker, place.ts_us if place else start_us, end_us)
+        return _page(rows, view, shard, limit, place, asked)
+
+
+class _View:
+    """What a range knows of itself: which shard answers it, and what is missing there."""
+
+    def __init__(
+        self, log: Log, ticker: str, start_us: int, end_us: int, market: MarketVersion | None, *, heard: bool = False
+    ) -> None:
+        self._log = log
+        self._ticker = ticker
+        self._start_us = start_us
+        self._end_us = end_us
+        self._market = market
+        self._heard = heard
+        self._ledgers: dict[int, Ledger] = {}
+
+    def shard(self, place: cursors.Cursor | None) -> ShardLog:
+        """Return the shard with the least unknown time in the range, or that of the page before."""
+        shards = {shard.shard: shard for shard in self._log.shards}
+        if place is not None:
+            if place.shard not in shards:
+                raise ApiError("invalid_cursor", "the cursor names a log that is gone")
+            return shards[place.shard]
+        if not shards:
+            raise ApiError("no_data_available", "nothing was recorded yet", reason="not_recorded", earliest=None)
+        return max(shards.values(), key=lambda shard: (self._known_us(self._ledger(shard)), -shard.shard))
+
+    def describe(self, shard: ShardLog) -> tuple[bool, list[Gap], WhyEmpty]:
+        """Return whether the range is complete, its gaps, and why it would be empty."""
+        found = self._ledger(shard)
+        missing = found.known.missing(*self._life(found))
+        gaps = [
+            gap for gap in found.gaps if gap.from_us < self._end_us and (gap.to_us or _FOR_EVER_US) > self._start_us
+        ]
+        why: WhyEmpty = "no_activity"
+        if not self._known_us(found):
+            last = found.spans[-1] if found.spans else None
+            pending = last is not None and last.to_us is None and last.known_until_us < self._end_us
+            why = "pending" if pending else "not_recorded"
+        return not missing, gaps, why
+
+    def _life(self, found: Ledger) -> tuple[int, int]:
+        """Return the part of the range in which the market lived: nothing is missing outside it."""
+        start_us, end_us = self._start_us, self._end_us
+        if self._market and self._market.open_us is not None:
+            start_us = max(start_us, self._market.open_us)
+        ended = found.spans[-1] if found.spans else None
+        if ended and ended.end_reason == Reason.MARKET_CLOSED and ended.to_us is not None:
+            end_us = min(end_us, ended.to_us)
+        elif self._market and self._market.close_us is not None and self._market.is_over(end_us):
+            end_us = min(end_us, self._market.close_us)
+        return start_us, max(start_us, end_us)
+
+    def _known_us(self, found: Ledger) -> int:
+        return sum(to_us - from_us for from_us, to_us in found.known.within(self._start_us, self._end_us))
+
+    def _ledger(self, shard: ShardLog) -> Ledger:
+        found = self._ledgers.get(shard.shard)
+        if found is None:
+            line = timeline(shard, self._ticker)
+            book_only = [gap for gap in line.gaps if self._heard and gap.reason in _BOOK_ONLY]
+            heard = [(gap.from_us, gap.to_us or _FOR_EVER_US) for gap in book_only]
+            lost = [gap for gap in line.gaps if gap not in book_only]
+            late = late_start(self._ticker, self._market, line.spans)
+            known = Intervals(sorted([*line.known, *heard])) if heard else line.known
+            found = self._ledgers[shard.shard] = Ledger(line.spans, [*late, *lost], known)
+        return found
+
+
+def _place(cursor: str | None, asked: int, start_us: int, end_us: int) -> cursors.Cursor | None:
+    if cursor is None:
+        return None
+    place = cursors.decode(cursor, asked)
+    if not start_us <= place.ts_us < end_us:
+        raise ApiError("invalid_cursor", "the cursor lies outside the range")
+    return place
+
+
+def _page(
+    rows: Iterator[Row], view: _View, shard: ShardLog, limit: int, place: cursors.Cursor | None, asked: int
+) -> Page[Row]:
+    after = (place.ts_us, place.conn, place.seq, place.kind) if place else (-_FOR_EVER_US, 0, 0, 0)
+    found: list[Row] = []
+    has_more = False
+    for row in rows:
+        if row.key <= after:
+            continue
+        if len(found) >= limit and row.key != found[-1].key:
+            has_more = True
+            break
+        found.append(row)
+    complete, gaps, why = view.describe(shard)
+    next_cursor = cursors.encode(cursors.Cursor(asked, shard.shard, *found[-1].key)) if has_more else None
+    return Page(found, next_cursor, has_more, complete, gaps, None if found or place else why)

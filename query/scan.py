@@ -1,0 +1,158 @@
+"""Rows of one market in sort order, read as far as they are wanted.
+
+Owns the order within an hour: batches are nearly in order of stamps, rows are handed out once no later batch can
+hold an earlier one. Never decides where a page ends.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from book.records import Kind
+from lake.reader import NO_INSTANT
+from query.index import POS_HOUR_BITS, RowIndex
+from query.log import Log
+from query.rows import BookRows
+from query.shard import ShardLog
+
+_FIRST_BATCHES = 64
+_MOST_BATCHES = 4096
+_TRADE_INSTANTS = ("ts_recv", "ts_exch")
+_TRADE_FIELDS = ("conn", "seq", "yes_price_e4", "qty_e2", "taker_side", "block", "source")
+_TWICE_WITHIN_US = 120_000_000
+"""How long before a trade another conn may have brought the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A change of one level; ``kind`` is 1, or 4 for one that belongs to no known book."""
+
+    ticker: str
+    ts_us: int
+    ts_exch_us: int | None
+    conn: int
+    seq: int
+    kind: int
+    side: int
+    price_e4: int
+    change_e2: int
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """The place in the order."""
+        return self.ts_us, self.conn, self.seq, self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class TradeRow:
+    """A trade; a NO price is 10,000 - ``yes_price_e4``. ``seq`` is None where the venue gave none."""
+
+    ticker: str
+    trade_id: str
+    ts_us: int
+    ts_exch_us: int | None
+    conn: int
+    seq: int | None
+    yes_price_e4: int
+    qty_e2: int
+    taker_side: int | None
+    block: bool | None
+    source: str
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """The place in the order."""
+        return self.ts_us, self.conn, self.seq if self.seq is not None else -1, 0
+
+
+def changes_from(
+    log: Log, shard: ShardLog, ticker: str, start_us: int, end_us: int, *, orphans: bool
+) -> Iterator[ChangeRow]:
+    """Yield a market's changes received in [start_us, end_us) in order; a withdrawn one is an orphan.
+
+    Cost: decodes batches as rows are asked for.
+    """
+    for hour in shard.hours_between(start_us, end_us - 1):
+        index = shard.book(hour)
+        withdrawals = shard.history(ticker).settled(hour).withdrawals
+        waiting: list[ChangeRow] = []
+        for first, end in _steps(index, start_us, end_us):
+            rows = log.rows.read(index, ticker, first, end)
+            change = (rows.kind == Kind.DELTA) | (rows.kind == Kind.ORPHAN)
+            rows = rows.take(change & (rows.ts_us >= start_us) & (rows.ts_us < end_us))
+            orphan = rows.kind == Kind.ORPHAN
+            for conn in np.unique(rows.conn).tolist():
+                own = rows.conn == conn
+                hidden = withdrawals.hidden(conn, rows.row[own] + (hour << POS_HOUR_BITS), rows.seq[own])
+                orphan[own] |= hidden
+            waiting += _change_rows(ticker, rows, orphan) if orphans else _change_rows(ticker, rows.take(~orphan), None)
+            waiting.sort(key=lambda row: (*row.key, row.side, row.price_e4))
+            safe = _count_before(waiting, index.least_from(end))
+            yield from waiting[:safe]
+            del waiting[:safe]
+
+
+def trades_from(shard: ShardLog, ticker: str, start_us: int, end_us: int) -> Iterator[TradeRow]:
+    """Yield a market's trades received in [start_us, end_us) in order, each trade_id once, the earliest.
+
+    Cost: decodes batches as rows are asked for, from two minutes before the start.
+    """
+    seen: set[str] = set()
+    for hour in shard.hours_between(start_us - _TWICE_WITHIN_US, end_us - 1):
+        index = shard.trades(hour)
+        waiting: list[TradeRow] = []
+        for first, end in _steps(index, start_us - _TWICE_WITHIN_US, end_us):
+            waiting += [row for row in _trade_rows(index, ticker, first, end) if row.ts_us < end_us]
+            waiting.sort(key=lambda row: row.key)
+            safe = _count_before(waiting, index.least_from(end))
+            for row in waiting[:safe]:
+                if row.trade_id not in seen and row.ts_us >= start_us:
+                    yield row
+                seen.add(row.trade_id)
+            del waiting[:safe]
+
+
+def _steps(index: RowIndex, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+    """Yield neighbouring ranges of the batches that hold rows of [start_us, end_us), growing in size."""
+    first, last = index.batch_range(start_us, end_us - 1)
+    size = _FIRST_BATCHES
+    while first < last:
+        end = min(last, first + size)
+        yield first, end
+        first, size = end, min(2 * size, _MOST_BATCHES)
+
+
+def _count_before(rows: list[ChangeRow] | list[TradeRow], least_us: int) -> int:
+    count = len(rows)
+    while count and rows[count - 1].ts_us >= least_us:
+        count -= 1
+    return count
+
+
+def _change_rows(ticker: str, rows: BookRows, orphan: NDArray[np.bool_] | None) -> list[ChangeRow]:
+    count = len(rows)
+    kinds = [int(Kind.DELTA)] * count if orphan is None else np.where(orphan, Kind.ORPHAN, Kind.DELTA).tolist()
+    columns = (rows.ts_us, rows.exch_us, rows.conn, rows.seq, rows.side, rows.price_e4, rows.qty_e2)
+    return [
+        ChangeRow(ticker, ts_us, None if exch_us == NO_INSTANT else exch_us, conn, seq, kind, side, price_e4, change_e2)
+        for kind, (ts_us, exch_us, conn, seq, side, price_e4, change_e2) in zip(
+            kinds, zip(*(column.tolist() for column in columns), strict=True), strict=True
+        )
+    ]
+
+
+def _trade_rows(index: RowIndex, ticker: str, first: int, end: int) -> list[TradeRow]:
+    batches = index.hour.batches("trades")
+    end_row = int(batches.first_row[end]) if end < batches.count else batches.rows
+    rows = index.rows_between(ticker, int(batches.first_row[first]), end_row)
+    if not len(rows):
+        return []
+    numbers = np.unique(batches.of_rows(rows))
+    table = index.hour.decode("trades", numbers, ("trade_id", *_TRADE_INSTANTS, *_TRADE_FIELDS))
+    chosen = table.take(np.searchsorted(batches.row_numbers(numbers), rows))
+    instants = (chosen.column(name).cast("int64").to_pylist() for name in _TRADE_INSTANTS)
+    others = (chosen.column(name).to_pylist() for name in _TRADE_FIELDS)
+    ids = chosen.column("trade_id").to_pylist()
+    return [TradeRow(ticker, *fields) for fields in zip(ids, *instants, *others, strict=True)]
