@@ -27,5 +27,8 @@ class Gap:
 
 
 def instant_text(ts_us: int) -> str:
-    """Return an instant as ISO 8601 UTC with six fraction digits."""
-    return f"{_EPOCH + timedelta(microseconds=ts_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+    """Return an instant as ISO 8601 UTC with six fraction digits; one that no calendar holds, as its number."""
+    try:
+        return f"{_EPOCH + timedelta(microseconds=ts_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+    except OverflowError:
+        return f"{ts_us} us"

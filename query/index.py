@@ -67,6 +67,21 @@ class Tally:
     last_delta_us: int = NO_INSTANT
 
 
+class Shown:
+    """How far a conn has shown the exchange's clock: for each batch with its changes, the greatest ts_exch by then."""
+
+    def __init__(self) -> None:
+        self.batch: array[int] = array("q")
+        self.greatest_us: array[int] = array("q")
+
+    def add(self, batches: Ints, greatest_us: NDArray[np.signedinteger]) -> None:
+        """Add the batches, ascending, each with the greatest ts_exch in it."""
+        before = self.greatest_us[-1] if self.greatest_us else NO_INSTANT
+        reached = np.maximum.accumulate(np.maximum(greatest_us, before))
+        self.batch.frombytes(batches.astype(np.int64).tobytes())
+        self.greatest_us.frombytes(reached.astype(np.int64).tobytes())
+
+
 class RowIndex:
     """For one table of one hour: each market's row numbers, and the stamps each batch spans."""
 
@@ -181,6 +196,8 @@ class BookIndex(RowIndex):
         self.groups: dict[str, list[Group]] = {}
         """Snapshots, checkpoints and closes of each market, in log order."""
         self.tallies: dict[str, Tally] = {}
+        self.shown: dict[int, Shown] = {}
+        """For each conn, how far the exchange's clock was seen."""
 
     def _take(self, chunk: "_Chunk") -> None:
         kind = chunk.integers("kind")
@@ -188,7 +205,19 @@ class BookIndex(RowIndex):
         self._stamp_batches(chunk, change)
         self._add_rows(chunk)
         self._tally(chunk, kind)
+        self._show(chunk, change)
         self._add_groups(chunk, np.flatnonzero(~change))
+
+    def _show(self, chunk: "_Chunk", change: NDArray[np.bool_]) -> None:
+        exch_us, conns = chunk.integers("ts_exch"), chunk.integers("conn")
+        stamped = np.flatnonzero(change & (exch_us != NO_INSTANT))
+        batch = self.scanned + np.searchsorted(chunk.starts, stamped, side="right") - 1
+        for conn in np.unique(conns[stamped]).tolist():
+            own = conns[stamped] == conn
+            numbers = batch[own]
+            starts = np.flatnonzero(np.append(True, np.diff(numbers) != 0))
+            greatest = np.maximum.reduceat(exch_us[stamped][own], starts)
+            self.shown.setdefault(conn, Shown()).add(numbers[starts], greatest)
 
     def _tally(self, chunk: "_Chunk", kind: NDArray[np.signedinteger]) -> None:
         count = len(chunk.names)

@@ -64,7 +64,7 @@ class Edge:
         async def complete(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
+from book.errors import FrameError
 from book.wire.rest import MarketDoc, decode_market, parse_document
 from query.markets import MarketFilter, MarketView
 from server.endpoint import Cursor, Endpoint, Filter, Limit, Reply, Ticker
@@ -139,7 +140,7 @@ def _row(view: MarketView) -> MarketRow:
 def _detail(view: MarketView) -> MarketDetail:
     row = _row(view)
     record = view.market.record if view.market else None
-    doc = decode_market(parse_document(record)) if record is not None else None
+    doc = None if record is None else _read(record)
     return MarketDetail(
         **{name: getattr(row, name) for name in row.__struct_fields__},
         rules=_rules(doc) if doc else None,
@@ -149,6 +150,13 @@ def _detail(view: MarketView) -> MarketDetail:
         snapshot_count=view.stats.snapshot_count,
         delta_count=view.stats.delta_count,
     )
+
+
+def _read(record: str) -> MarketDoc | None:
+    try:
+        return decode_market(parse_document(record))
+    except FrameError:  # the record still stands in the metadata, whole
+        return None
 
 
 def _rules(doc: MarketDoc) -> str | None:

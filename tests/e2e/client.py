@@ -12,6 +12,7 @@ from tests.e2e.oracle import cents, micros, text_of
 from tests.e2e.stack import Stack
 
 FIRST, LAST = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
+LAST_TEXT = "2100-01-01T00:00:00.000000Z"
 
 
 def pages(stack: Stack, path: str, **question: Any) -> list[dict[str, Any]]:
@@ -62,9 +63,18 @@ def trade_keys(stack: Stack, ticker: str) -> list[tuple[Any, ...]]:
 
 
 def spans(stack: Stack, ticker: str) -> list[tuple[int, int]]:
-    """Return the stretches [from, to) in which a market's book is known."""
+    """Return the stretches [from, to) in which a market's book is known: its spans without what its gaps take out."""
     data = stack.http.get(f"/v1/coverage/{ticker}").raise_for_status().json()["data"]
-    return [(micros(span["from"]), micros(span["to"])) for span in data["spans"] if span["to"] is not None]
+    found = [(micros(span["from"]), micros(span["to"])) for span in data["spans"] if span["to"] is not None]
+    for gap in data["gaps"]:
+        start, end = micros(gap["from"]), micros(gap["to"] or LAST_TEXT)
+        found = [
+            part
+            for span in found
+            for part in ((span[0], min(span[1], start)), (max(span[0], end), span[1]))
+            if part[0] < part[1]
+        ]
+    return found
 
 
 def gaps(stack: Stack, ticker: str) -> list[dict[str, Any]]:

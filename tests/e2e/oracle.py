@@ -45,11 +45,10 @@ class SendLog:
         if row["type"] in ("orderbook_snapshot", "orderbook_delta"):
             self.by_market[row["port"], row["sid"], row["ticker"]].append((row["sent_us"], row["seq"]))
 
-    def next_sent_us(self, port: int, sid: int, ticker: str, seq: int) -> int | None:
-        """Return when the market's next book frame after ``seq`` went out on that subscription, None if none did."""
-        seqs = [one for _, one in self.by_market[port, sid, ticker]]
-        at = bisect_right(seqs, seq)
-        return self.by_market[port, sid, ticker][at][0] if at < len(seqs) else None
+    def later(self, port: int, sid: int, ticker: str, seq: int) -> list[tuple[int, int]]:
+        """Return (sent, seq) of the market's book frames after ``seq`` on that subscription."""
+        frames = self.by_market[port, sid, ticker]
+        return frames[bisect_right(frames, seq, key=lambda one: one[1]) :]
 
 
 class Oracle:
@@ -76,16 +75,27 @@ class Oracle:
             return f"no frame {port, sid, quality['seq']} of {ticker} was sent"
         if frame["sent_us"] > at_us:
             return f"frame {quality['seq']} went out {frame['sent_us'] - at_us} us after the instant"
-        next_us = self.log.next_sent_us(port, sid, ticker, quality["seq"])
-        if next_us is not None and next_us < at_us - LATE_US * self.stack.rate:
-            return f"the next frame went out {(at_us - next_us) // self.stack.rate} machine us before the instant"
-        query = {"port": port, "sid": sid, "seq": quality["seq"], "ticker": ticker}
-        true = self.stack.control.get("book", params=query).raise_for_status().json()
+        true = self._true_book(port, sid, quality["seq"], ticker)
         if true["digest"] != quality["digest"]:
             return f"digest {quality['digest']}, the exchange's true book has {true['digest']}"
+        next_us = self._next_change_us(port, sid, ticker, quality["seq"], true["digest"], at_us)
+        if next_us is not None and next_us < at_us - LATE_US * self.stack.rate:
+            return f"the next frame went out {(at_us - next_us) // self.stack.rate} machine us before the instant"
         shown = [(0, level) for level in answer["yes"]] + [(1, level) for level in answer["no"]]
         levels = sorted((side, cents(one["price"], 100), cents(one["quantity"], 100)) for side, one in shown)
         return None if levels == sorted(map(tuple, true["levels"])) else "levels differ from the true book"
+
+    def _true_book(self, port: int, sid: int, seq: int, ticker: str) -> dict[str, Any]:
+        query = {"port": port, "sid": sid, "seq": seq, "ticker": ticker}
+        return dict(self.stack.control.get("book", params=query).raise_for_status().json())
+
+    def _next_change_us(self, port: int, sid: int, ticker: str, seq: int, digest: str, until_us: int) -> int | None:
+        """Return when the market's next frame went out that is not just the same full book again."""
+        for sent_us, later in self.log.later(port, sid, ticker, seq):
+            full = self.log.frames[port, sid, later]["type"] == "orderbook_snapshot"
+            if sent_us > until_us or not full or self._true_book(port, sid, later, ticker)["digest"] != digest:
+                return sent_us
+        return None
 
     def sent_changes(self, ticker: str) -> list[tuple[int, ...]]:
         """Return (conn, seq, side, price_e4, change_e2, ts_exchange ms) of every delta sent of a market."""
