@@ -22,6 +22,9 @@ READY := $(VENV)/.ready
 NEEDS_PYTHON = "$(or $(PYTHON),false)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	|| { echo "KalshiBook needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 
+# More for pytest, such as ARGS="-k book", or ARGS="-n 2 --dist loadfile" for two tests at a time.
+ARGS ?=
+
 .PHONY: help up test check bench fault lock
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,16 +49,16 @@ $(READY): .uv/$(UV_VERSION) requirements.lock pyproject.toml sdk/pyproject.toml
 up: $(READY) ## run the whole product here; Ctrl-C stops it
 	@exec $(RUN)/kalshibook up
 test: $(READY) ## run the tests
-	@exec $(RUN)/pytest -m "not fault"
+	@exec $(RUN)/pytest -m "not fault" $(ARGS)
 check: $(READY) ## lint, formatting, types and the arrows between packages
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
-	@$(RUN)/lint-imports
+	@$(RUN)/lint-imports --no-logo
 bench: $(READY) ## measure; prints ratios
 	@exec $(RUN)/python -m bench
 fault: $(READY) ## crash and network faults with real processes; takes minutes
-	@exec $(RUN)/pytest -m fault
+	@exec $(RUN)/pytest -m fault $(ARGS)
 lock: .uv/$(UV_VERSION) ## resolve the dependencies anew into requirements.lock
 	@$(UV) pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 --upgrade \
 		--group dev --no-emit-package kalshibook --custom-compile-command "make lock" \

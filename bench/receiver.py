@@ -19,13 +19,15 @@ from websockets.asyncio.client import connect
 
 from bench import machine, tape
 from bench.readback import Written, read_back
-from collector.connection import LIBRARY_QUEUE_FRAMES, MAX_FRAME_BYTES
+from collector.connection import MAX_FRAME_BYTES
 from collector.journal import Journal
 from collector.recorder import Recorder
 from collector.session import Limits
 from ops.settings import Settings
 
 POLL_S = 0.02
+QUEUE_FRAMES = 4096
+"""The library's queue where ``recv`` is used: large enough that reading never pauses for it alone."""
 DISCARD, PIPELINE = "discard", "pipeline"
 
 
@@ -53,7 +55,7 @@ class Meter:
 async def discard(url: str, control: int, frames: int) -> Run:
     """Receive ``frames`` messages and drop each."""
     options: dict[str, Any] = {
-        "ping_interval": None, "max_size": MAX_FRAME_BYTES, "max_queue": LIBRARY_QUEUE_FRAMES, "compression": None,
+        "ping_interval": None, "max_size": MAX_FRAME_BYTES, "max_queue": QUEUE_FRAMES, "compression": None,
         "proxy": None,
     }  # fmt: skip
     async with connect(url, **options) as socket:

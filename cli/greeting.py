@@ -3,6 +3,7 @@
 It asks the server over HTTP as any client does; what it prints was answered before it was printed.
 """
 
+import random
 import shlex
 from typing import Any
 
@@ -17,17 +18,18 @@ class ServedBook(msgspec.Struct, frozen=True):
     timestamp: str
 
 
-async def find_book(client: httpx.AsyncClient) -> ServedBook | None:
+async def find_book(client: httpx.AsyncClient, rng: random.Random) -> ServedBook | None:
     """Return a live book that the server answers now, one with both sides if there is one; None while there is none.
 
-    Cost: up to 22 requests. ``client`` has the server's address and the key.
+    Cost: up to 22 requests; of many markets ``rng`` picks those to ask for. ``client`` has the server's address and
+    the key.
     """
     if await _get(client, "/readyz") is None:
         return None
     listed = await _get(client, "/v1/markets?limit=200")
     tickers = [row["ticker"] for row in (listed or {}).get("data", []) if row.get("first_data_at")]
     found = None
-    for ticker in tickers[:20]:
+    for ticker in rng.sample(tickers, min(20, len(tickers))):
         book = await _get(client, f"/v1/orderbook/{ticker}")
         if book is None:
             continue
@@ -49,7 +51,7 @@ def lines_to_try(url: str, api_key: str, book: ServedBook) -> list[str]:
         f"  docs     {url}/docs",
         "",
         "A book as it is now:",
-        f"  curl -s -H {key} {shlex.quote(f'{url}/v1/orderbook/{book.ticker}')}",
+        f"  curl -s -H {key} {shlex.quote(f'{url}/v1/orderbook/{book.ticker}?depth=5')}",
         "The same book at an instant of your choice:",
         f"  curl -s -H {key} -H 'Content-Type: application/json' -d {body} {shlex.quote(f'{url}/v1/orderbook')}",
         "What is recorded of this market, and where the gaps are:",

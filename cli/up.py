@@ -83,13 +83,14 @@ class _Up:
         self._environ = {**environ, "KALSHIBOOK_API_KEY": api_key}
         self._api_key = api_key
         self._say = say
+        self._rng = random.Random()
 
     async def run(self) -> int:
         """Bring everything up, greet, and wait to be stopped; return the exit code."""
         asked = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, asked.set)
-        supervisor = Supervisor(self._settings.home / "logs", self._say, random.Random())
+        supervisor = Supervisor(self._settings.home / "logs", self._say, self._rng)
         stopping = asyncio.create_task(asked.wait())
         greeting = asyncio.create_task(self._bring_up(supervisor))
         ends: set[asyncio.Future[Any]] = {stopping, supervisor.refused}
@@ -142,7 +143,7 @@ class _Up:
         local = msgspec.structs.replace(self._settings, public_url=None).url
         remind_s = loop.time() + _REMIND_S
         async with httpx.AsyncClient(base_url=local, headers=headers, trust_env=False, timeout=10) as client:
-            while (book := await find_book(client)) is None:
+            while (book := await find_book(client, self._rng)) is None:
                 if loop.time() > remind_s:
                     self._say(f"still waiting for the first book; logs are in {self._settings.home / 'logs'}")
                     remind_s += _REMIND_S

@@ -1,14 +1,14 @@
 """What is asked of the venue on one connection: subscriptions, missing books, audits.
 
-Owns the commands in flight, the markets wanted and the recovery ladder. Sans-IO: time is passed in, commands come out
-as messages to encode. Never judges what the venue answered about a book.
+Owns the commands in flight, their pace and the recovery ladder. Sans-IO: time is passed in, commands come out as
+messages to encode. Never judges what the venue answered about a book.
 """
 
+import heapq
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
 
 from book.wire.commands import (
     ADD_MARKETS,
@@ -22,6 +22,7 @@ from book.wire.commands import (
     Unsubscribe,
     Update,
 )
+from collector.roster import Roster
 
 NS = 1_000_000_000
 CHUNK = 500
@@ -30,6 +31,16 @@ FIRST_WAIT_NS = NS
 LONGEST_WAIT_NS = 30 * NS
 ANSWER_WITHIN_NS = 10 * NS
 BULK_WAIT_NS = 5 * NS
+CALM_NS = 120 * NS
+SHORT_LIFE_NS = NS
+AGAIN_NS = NS // 4
+AUDIT_SHARE = 0.75
+"""An audit falls due after this share of its interval, so that it is answered within it."""
+PROBES = 3
+PATIENCE_DOUBLINGS = 7
+UNANSWERED_MOST = 3
+UNKNOWN_SUBSCRIPTION, FULL, TOO_MANY = 7, 26, 27
+"""Error numbers of the venue that are acted on."""
 
 
 class Stage(Enum):
@@ -39,15 +50,6 @@ class Stage(Enum):
     SUBSCRIBING = "subscribing"
     LIVE = "live"
     LEAVING = "leaving"
-
-
-@dataclass(slots=True)
-class Ask:
-    """A market whose book has been asked for: when (monotonic ns), and how often without an answer."""
-
-    at_ns: int
-    wait_ns: int
-    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -64,95 +66,121 @@ class Asks:
     def __init__(self, rng: random.Random, *, most_markets: int, audit_every_s: float) -> None:
         self._rng = rng
         self._most = most_markets
+        self._chunk = CHUNK
         self._audit_every_ns = int(audit_every_s * NS)
         self._next_id = 1
-        self._quiet_until_ns = 0
-        self._backoff = 0
-        self._answered_ns = 0
+        self._quiet_until_ns = self._refused_ns = 0
+        self._refusals = 0
         self._audit_credit = 0.0
         self._ticked_ns = 0
+        self._silent_ns: int | None = None  # since when books are asked for and none has come
+        self._probed = False
+        self._left = 0
+        self._unanswered = 0
+        self._channels: dict[str, int] = {}
+        self._began_ns: dict[str, int] = {}
+        self._short_lives: dict[str, int] = {}
+        self._subscribe_ns = 0
+        self.roster = Roster()
         self.stage = Stage.NONE
         self.sid = 0
-        self.wanted: set[str] = set()
-        self.added: set[str] = set()
-        self._fresh: dict[str, None] = {}
-        self._unwanted: dict[str, None] = {}
-        self.missing: dict[str, Ask] = {}
-        self.audits: dict[str, int] = {}
-        self.refused: set[str] = set()
         self.sent: dict[int, Sent] = {}
         self.out: list[Command] = []
         self.hopeless = False
 
+    @property
+    def without_room(self) -> int:
+        """How many wanted markets wait for room in the subscription; they are listed, not recorded."""
+        full = self.stage is Stage.LIVE and len(self.roster) >= self._most
+        return len(self.roster.fresh) if full else 0
+
     def open(self, now_ns: int) -> None:
         """Ask for the channels that need no list; the books follow when markets are wanted."""
-        for channel in (TRADE, LIFECYCLE):
-            self._send(Subscribe(self._id(), (channel,), skip_ticker_ack=True), now_ns)
+        self._channels = dict.fromkeys((TRADE, LIFECYCLE), now_ns)
+        self._open_channels(now_ns)
 
     def want(self, tickers: Iterable[str]) -> None:
         """Want the books of more markets."""
         for ticker in tickers:
-            if ticker not in self.wanted and ticker not in self.refused:
-                self.wanted.add(ticker)
-                self._unwanted.pop(ticker, None)
-                if ticker not in self.added:
-                    self._fresh[ticker] = None
+            self.roster.want(ticker)
 
     def drop(self, ticker: str) -> None:
         """Want a market's book no longer."""
-        self._forget(ticker)
-        if ticker in self.added:
-            self._unwanted[ticker] = None
-
-    def subscribed(self, sid: int, now_ns: int) -> None:
-        """Note that the book subscription stands."""
-        self.stage, self.sid = Stage.LIVE, sid
-        self._answered_ns = now_ns
+        self.roster.drop(ticker)
 
     def lost(self, tickers: Iterable[str]) -> None:
         """Note that these markets' books are unknown from now on: ask for them at the next tick."""
         for ticker in tickers:
-            if ticker in self.added and ticker in self.wanted:
-                self.missing[ticker] = Ask(0, 0)
-                self.audits.pop(ticker, None)
+            self.roster.lost(ticker)
 
-    def got(self, ticker: str, now_ns: int) -> None:
-        """Note that a full book of a market has arrived."""
-        self._answered_ns = now_ns
-        self.missing.pop(ticker, None)
-        if ticker in self.wanted:
-            spread = self._audit_every_ns if ticker in self.audits else int(self._audit_every_ns * self._rng.random())
-            self.audits[ticker] = now_ns + spread
+    def got(self, ticker: str, now_ns: int, *, asked: bool) -> None:
+        """Note that a full book of a market has arrived; ``asked`` where it answers a command."""
+        self._silent_ns, self._probed = None, False
+        if asked:
+            self._left = 0
+        self.roster.got(ticker)
+        if ticker in self.roster.wanted:
+            audits = self.roster.audits
+            share = AUDIT_SHARE if ticker in audits else AUDIT_SHARE * self._rng.random()
+            audits[ticker] = now_ns + int(self._audit_every_ns * share)
 
-    def gone(self) -> None:
-        """Note that the book subscription has ended: subscribe anew at the next tick."""
-        self.stage = Stage.NONE
-        self.added.clear()
-        self.missing.clear()
-        self.audits.clear()
-        self._unwanted.clear()
-        self._fresh = dict.fromkeys(sorted(self.wanted))
+    def subscribed(self, command_id: int | None, channel: str, sid: int, now_ns: int) -> None:
+        """Note that a subscription stands."""
+        self._answered(command_id)
+        self._began_ns[channel] = now_ns
+        if channel == ORDERBOOK:
+            self.stage, self.sid = Stage.LIVE, sid
+            self.roster.confirm(list(self.roster.adding))
 
-    def leave(self, now_ns: int) -> None:
-        """End the book subscription, to begin another."""
-        if self.stage is Stage.LIVE:
-            self.stage = Stage.LEAVING
-            self._send(Unsubscribe(self._id(), (self.sid,)), now_ns)
-
-    def answered(self, command_id: int | None) -> Command | None:
-        """Take a command out of those in flight and return it."""
-        sent = self.sent.pop(command_id, None) if command_id is not None else None
-        return sent.command if sent else None
-
-    def refused_command(self, command: Command | None, code: int, now_ns: int) -> None:
-        """Adapt to an error: 26 the subscription is full, 27 too many commands, others are waited out."""
-        if code == 26 and isinstance(command, Subscribe | Update):
-            self._refuse(command.tickers or ())
+    def gone(self, channel: str, now_ns: int) -> None:
+        """Note that a subscription has ended: subscribe anew, at once unless short lives follow each other."""
+        lived_ns = now_ns - self._began_ns.get(channel, now_ns)
+        short = 0 if lived_ns > SHORT_LIFE_NS else self._short_lives.get(channel, 0) + 1
+        self._short_lives[channel] = short
+        again_ns = now_ns + (self._jittered(min(LONGEST_WAIT_NS, AGAIN_NS << min(short, 10))) if short > 1 else 0)
+        if channel == ORDERBOOK:
+            self._restart(again_ns)
         else:
-            self._backoff = min(self._backoff + 1, 6)
-            self._quiet_until_ns = now_ns + int(NS * 2**self._backoff * (0.5 + self._rng.random() / 2))
-        if isinstance(command, Subscribe) and ORDERBOOK in command.channels:
-            self.gone()
+            self._channels[channel] = again_ns
+
+    def leave(self, now_ns: int, sid: int | None = None) -> bool:
+        """End a subscription, the book's without ``sid``, to begin another; False where that is under way."""
+        if sid is None or sid == self.sid:
+            if self.stage is not Stage.LIVE:
+                return False
+            self.stage, sid = Stage.LEAVING, self.sid
+        elif any(isinstance(sent.command, Unsubscribe) and sid in sent.command.sids for sent in self.sent.values()):
+            return False
+        self._send(Unsubscribe(self._id(), (sid,)), now_ns)
+        return True
+
+    def acknowledged(self, command_id: int | None) -> Command | None:
+        """Take an ``ok`` or ``unsubscribed`` and return the command that it answers."""
+        command = self._answered(command_id)
+        self._unanswered = 0
+        if isinstance(command, Update) and command.action == ADD_MARKETS:
+            self.roster.confirm(command.tickers)
+        elif isinstance(command, Update) and command.action == DELETE_MARKETS:
+            self.roster.deleted(command.tickers)
+        elif isinstance(command, Subscribe):
+            self.hopeless = True  # merged into a subscription that we know nothing of
+        return command
+
+    def refused(self, command_id: int | None, code: int, now_ns: int) -> Command | None:
+        """Adapt to an error and return the command that it answers.
+
+        26: the subscription is full, so fewer are added at a time until its bound is known. Others are waited out.
+        """
+        command = self._answered(command_id)
+        adding = command.tickers if isinstance(command, Subscribe | Update) else None
+        self._undo(command, now_ns)
+        if code == FULL and adding and len(adding) > 1:
+            self._chunk = min(self._chunk, (len(adding) + 1) // 2)
+        elif code == FULL and adding and len(self.roster):
+            self._most, self._chunk = len(self.roster), CHUNK
+        elif code == TOO_MANY or not (code == UNKNOWN_SUBSCRIPTION or _opens_other(command)):
+            self._hush(now_ns)
+        return command
 
     def tick(self, now_ns: int) -> None:
         """Ask for what is due: new markets first, then missing books, then audits; see whether hope is lost."""
@@ -160,104 +188,131 @@ class Asks:
         self._expire(now_ns)
         if now_ns < self._quiet_until_ns or self.hopeless:
             return
-        budget = COMMANDS_A_TICK
-        if self.stage is Stage.NONE and self._fresh:
-            self._subscribe(self._take_fresh(min(CHUNK, self._most)), now_ns)
+        budget = COMMANDS_A_TICK - self._open_channels(now_ns)
+        if self.stage is Stage.NONE and self.roster.fresh and now_ns >= self._subscribe_ns:
+            self._subscribe(now_ns)
         elif self.stage is Stage.LIVE:
-            budget -= self._change(DELETE_MARKETS, self._take_unwanted(), now_ns)
+            budget -= self._change(DELETE_MARKETS, self.roster.take_unwanted(CHUNK), now_ns)
             budget -= self._add(budget, now_ns)
             budget -= self._ask_missing(now_ns, budget)
             self._ask_audits(now_ns, elapsed_ns, budget)
             self._climb(now_ns)
 
-    def _subscribe(self, tickers: list[str], now_ns: int) -> None:
+    def _jittered(self, longest_ns: int) -> int:
+        return int(longest_ns * (0.5 + self._rng.random() / 2))
+
+    def _hush(self, now_ns: int) -> None:
+        """Send nothing for a while, the longer the more refusals follow each other."""
+        self._refusals = 1 if now_ns - self._refused_ns > CALM_NS else min(self._refusals + 1, 6)
+        self._refused_ns = now_ns
+        self._quiet_until_ns = now_ns + self._jittered(NS << self._refusals)
+
+    def _restart(self, again_ns: int) -> None:
+        """Forget the book subscription and all that was asked of it."""
+        self.stage = Stage.NONE
+        self._subscribe_ns = again_ns
+        self._silent_ns, self._probed = None, False
+        self.roster.clear()
+        self.sent = {number: sent for number, sent in self.sent.items() if isinstance(sent.command, Subscribe)}
+
+    def _undo(self, command: Command | None, now_ns: int) -> None:
+        """Take back what a command that was not carried out had assumed."""
+        match command:
+            case Unsubscribe():
+                self.stage = Stage.LIVE if self.stage is Stage.LEAVING and self.sid in command.sids else self.stage
+            case Subscribe() if _opens_other(command):
+                self._channels |= dict.fromkeys(command.channels, now_ns + self._jittered(LONGEST_WAIT_NS))
+            case Subscribe():
+                self._restart(now_ns + self._jittered(AGAIN_NS))
+            case Update(action="add_markets"):
+                self.roster.not_added(command.tickers)
+            case Update(action="delete_markets"):
+                self.roster.not_deleted(command.tickers)
+            case Update():
+                self._silent_ns = None  # refused is answered
+
+    def _open_channels(self, now_ns: int) -> int:
+        due = [channel for channel, at_ns in self._channels.items() if at_ns <= now_ns]
+        for channel in due:
+            del self._channels[channel]
+            self._send(Subscribe(self._id(), (channel,), skip_ticker_ack=True), now_ns)
+        return len(due)
+
+    def _subscribe(self, now_ns: int) -> None:
         self.stage = Stage.SUBSCRIBING
-        self._note_asked(tickers, now_ns)
+        tickers = self.roster.take_fresh(min(self._chunk, self._most), now_ns, BULK_WAIT_NS)
         self._send(Subscribe(self._id(), (ORDERBOOK,), tuple(tickers), skip_ticker_ack=True), now_ns)
 
-    def _take_fresh(self, most: int) -> list[str]:
-        taken = list(islice(self._fresh, most))
-        for ticker in taken:
-            del self._fresh[ticker]
-        return taken
-
-    def _take_unwanted(self) -> list[str]:
-        taken = list(islice(self._unwanted, CHUNK))
-        for ticker in taken:
-            del self._unwanted[ticker]
-            self.added.discard(ticker)
-        return taken
-
     def _add(self, budget: int, now_ns: int) -> int:
-        room = self._most - len(self.added)
-        if room <= 0:
-            self._refuse(self._take_fresh(len(self._fresh)))
-            return 0
-        tickers = self._take_fresh(min(room, budget * CHUNK))
-        self._note_asked(tickers, now_ns)
-        return self._change(ADD_MARKETS, tickers, now_ns)
-
-    def _refuse(self, tickers: Iterable[str]) -> None:
-        """Give up markets that the subscription has no room for; they are listed, not recorded."""
-        for ticker in tickers:
-            self.refused.add(ticker)
-            self.added.discard(ticker)
-            self._forget(ticker)
-
-    def _forget(self, ticker: str) -> None:
-        self.wanted.discard(ticker)
-        self.missing.pop(ticker, None)
-        self.audits.pop(ticker, None)
-        self._fresh.pop(ticker, None)
-
-    def _note_asked(self, tickers: list[str], now_ns: int) -> None:
-        for ticker in tickers:
-            self.added.add(ticker)
-            self.missing[ticker] = Ask(now_ns, BULK_WAIT_NS)
+        most = min(self._most - len(self.roster), budget * self._chunk)
+        return self._change(ADD_MARKETS, self.roster.take_fresh(most, now_ns, BULK_WAIT_NS), now_ns, self._chunk)
 
     def _ask_missing(self, now_ns: int, budget: int) -> int:
-        due = [t for t, ask in self.missing.items() if now_ns - ask.at_ns >= ask.wait_ns][: budget * CHUNK]
+        due = self.roster.due(budget * CHUNK, now_ns)
         for ticker in due:
-            ask = self.missing[ticker]
-            longest_ns = min(LONGEST_WAIT_NS, FIRST_WAIT_NS * 2**ask.tries)
+            ask = self.roster.missing[ticker]
+            longest_ns = min(LONGEST_WAIT_NS, FIRST_WAIT_NS << min(ask.tries, 10))
             ask.at_ns, ask.wait_ns = now_ns, int(longest_ns * (0.75 + self._rng.random() / 4))
             ask.tries += 1
         return self._change(GET_SNAPSHOT, due, now_ns)
 
     def _ask_audits(self, now_ns: int, elapsed_ns: int, budget: int) -> None:
         """Spread audits evenly: at most one and a half times the rate that reaches every market in time."""
-        rate = 1.5 * len(self.audits) / self._audit_every_ns
-        self._audit_credit = min(self._audit_credit + rate * elapsed_ns, max(1.0, budget * CHUNK))
-        most = int(self._audit_credit)
-        if most < 1 or budget < 1:
-            return
-        due = [ticker for ticker, at_ns in self.audits.items() if at_ns <= now_ns][:most]
-        for ticker in due:
-            self.audits[ticker] = now_ns + ANSWER_WITHIN_NS
+        audits = self.roster.audits
+        rate = 1.5 * len(audits) / self._audit_every_ns
+        self._audit_credit = min(self._audit_credit + rate * elapsed_ns, max(1.0, rate * NS))
+        most = min(int(self._audit_credit), budget * CHUNK)
+        due = [ticker for ticker, at_ns in audits.items() if at_ns <= now_ns][:most] if most > 0 else []
         self._audit_credit -= len(due)
-        self._change(GET_SNAPSHOT, due, now_ns)
+        self._audit(due, now_ns)
 
-    def _change(self, action: str, tickers: list[str], now_ns: int) -> int:
+    def _audit(self, tickers: list[str], now_ns: int) -> None:
+        for ticker in tickers:
+            self.roster.audits[ticker] = now_ns + ANSWER_WITHIN_NS
+        self._change(GET_SNAPSHOT, tickers, now_ns)
+
+    def _change(self, action: str, tickers: list[str], now_ns: int, chunk: int = CHUNK) -> int:
         """Send a change of the book subscription in chunks; return how many commands it took."""
-        chunks = [tickers[start : start + CHUNK] for start in range(0, len(tickers), CHUNK)]
-        for chunk in chunks:
-            self._send(Update(self._id(), (self.sid,), action, tuple(chunk)), now_ns)
+        chunks = [tickers[start : start + chunk] for start in range(0, len(tickers), chunk)]
+        for one in chunks:
+            self._send(Update(self._id(), (self.sid,), action, tuple(one)), now_ns)
+        if chunks and action == GET_SNAPSHOT and self._silent_ns is None:
+            self._silent_ns = now_ns
         return len(chunks)
 
     def _climb(self, now_ns: int) -> None:
-        """Next rung: books asked for several times and the venue sends none at all, so subscribe anew."""
-        stuck = [ask for ask in self.missing.values() if ask.tries >= 3]
-        if stuck and now_ns - self._answered_ns > ANSWER_WITHIN_NS:
+        """Next rung: books were asked for and the venue sends none at all, so subscribe anew.
+
+        One market without an answer is not enough: others, known to be answered, are asked first.
+        """
+        patience_ns = ANSWER_WITHIN_NS << min(self._left, PATIENCE_DOUBLINGS)
+        if self._silent_ns is None or now_ns - self._silent_ns < patience_ns:
+            return
+        audits = self.roster.audits
+        if audits and not self._probed:
+            self._probed, self._silent_ns = True, now_ns
+            self._audit(heapq.nlargest(PROBES, audits, key=audits.__getitem__), now_ns)
+        else:
+            self._left += 1
             self.leave(now_ns)
 
     def _expire(self, now_ns: int) -> None:
         """Last rung: a subscribe or unsubscribe without an answer means the connection is of no use."""
-        for command_id, sent in list(self.sent.items()):
-            if now_ns - sent.at_ns < ANSWER_WITHIN_NS:
-                continue
-            if isinstance(sent.command, Subscribe | Unsubscribe):
+        late = [number for number, sent in self.sent.items() if now_ns - sent.at_ns >= ANSWER_WITHIN_NS]
+        for number in late:
+            command = self.sent.pop(number).command
+            if isinstance(command, Subscribe | Unsubscribe):
                 self.hopeless = True
-            del self.sent[command_id]
+            elif isinstance(command, Update) and command.action != GET_SNAPSHOT:
+                self._undo(command, now_ns)
+                self._unanswered += 1
+        if self._unanswered >= UNANSWERED_MOST:
+            self._unanswered = 0
+            self.leave(now_ns)
+
+    def _answered(self, command_id: int | None) -> Command | None:
+        sent = self.sent.pop(command_id, None) if command_id is not None else None
+        return sent.command if sent else None
 
     def _send(self, command: Command, now_ns: int) -> None:
         self.sent[command.id] = Sent(command, now_ns)
@@ -266,3 +321,8 @@ class Asks:
     def _id(self) -> int:
         self._next_id += 1
         return self._next_id - 1
+
+
+def _opens_other(command: Command | None) -> bool:
+    """Say whether a command opens channels other than the books, which do not wait for them."""
+    return isinstance(command, Subscribe) and ORDERBOOK not in command.channels

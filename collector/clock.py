@@ -30,6 +30,7 @@ class Stamper:
         self._offset_us = wall_us - mono_ns // 1000
         self._mono_us = mono_ns // 1000
         self._seen_us = 0
+        self._floor_us = floor_us
         self.last_us = floor_us
 
     @property
@@ -40,7 +41,7 @@ class Stamper:
     def stamp(self, mono_ns: Stamps) -> Stamps:
         """Return the stamps of ascending monotonic readings; shape (n,), never below an earlier stamp."""
         shown = self._show(mono_ns // 1000 + self._offset_us)
-        np.maximum(shown, self.last_us, out=shown)
+        np.maximum(shown, max(self.last_us, self._floor_us), out=shown)
         if len(shown):
             self.last_us = int(shown[-1])
         return shown
@@ -51,7 +52,13 @@ class Stamper:
 
     def peek(self, mono_ns: int) -> int:
         """Return what the stamp of a reading would be, without holding later stamps above it."""
-        return max(int(self._show(np.array([mono_ns // 1000 + self._offset_us], np.int64))[0]), self.last_us)
+        shown = self._show(np.array([mono_ns // 1000 + self._offset_us], np.int64))
+        return max(int(shown[0]), self.last_us, self._floor_us)
+
+    def claim(self) -> int:
+        """Return the last stamp given and let none of the later ones equal it: up to it everything is told."""
+        self._floor_us = self.last_us + 1
+        return self.last_us
 
     def observe(self, wall_us: int, mono_ns: int) -> bool:
         """Compare with the wall clock and slew towards it; say whether the clock has stepped.

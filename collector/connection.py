@@ -7,11 +7,14 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from typing import cast
+from functools import partial
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 from book.errors import HandshakeError
 from book.records import Reason
@@ -22,8 +25,8 @@ MAX_FRAME_BYTES = 16 << 20
 OPEN_WITHIN_S = 10.0
 SEND_WITHIN_S = 10.0
 PING_EVERY_S = 1.0
-LIBRARY_QUEUE_FRAMES = 4096
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
 class Queue:
@@ -67,6 +70,30 @@ class Queue:
         return len(self._items)
 
 
+class _Socket(ClientConnection):
+    """The library's connection, but each message is handed over as it is parsed.
+
+    Its own queue and ``recv`` would cost a third of the whole receiving; the bound is that of ``Queue``.
+    """
+
+    def __init__(self, deliver: Callable[[bytes, int], None], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deliver = deliver
+        self._parts: list[bytes] = []
+
+    def process_event(self, event: Event) -> None:
+        """Take one message, or a part of one."""
+        if type(event) is not Frame or event.opcode not in _DATA:
+            super().process_event(event)
+        elif event.fin and not self._parts:
+            self._deliver(bytes(event.data), time.monotonic_ns())
+        else:
+            self._parts.append(bytes(event.data))
+            if event.fin:
+                self._deliver(b"".join(self._parts), time.monotonic_ns())
+                self._parts = []
+
+
 class Connection:
     """A connection that stands; made by ``dial``."""
 
@@ -84,16 +111,12 @@ class Connection:
     async def run(self) -> None:
         """Receive until the connection ends, then put its end, with its reason, into the queue."""
         pings = asyncio.create_task(self._ping())
-        receive, put, link, clock = self._socket.recv, self._queue.put, self._link, time.monotonic_ns
         try:
-            while True:
-                put(link, await receive(decode=False), clock())
-        except ConnectionClosed:
-            pass  # the end of every connection; its reason is told below
+            await self._socket.wait_closed()
         finally:
             pings.cancel()
             self._socket.transport.abort()
-            self._queue.mark(link, Ended(self.reason), clock())
+            self._queue.mark(self._link, Ended(self.reason), time.monotonic_ns())
 
     async def send(self, command: bytes) -> None:
         """Send a command; a connection that does not take it in time is ended."""
@@ -132,12 +155,12 @@ async def dial(
     try:
         socket = await connect(
             url,
+            create_connection=partial(_Socket, partial(queue.put, link)),
             additional_headers=headers,
             open_timeout=OPEN_WITHIN_S,
             ping_interval=None,
             close_timeout=1.0,
             max_size=MAX_FRAME_BYTES,
-            max_queue=LIBRARY_QUEUE_FRAMES,
             compression=None,
             proxy=None if where.hostname in LOOPBACK else True,
             ssl=(tls or True) if where.scheme == "wss" else None,

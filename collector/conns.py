@@ -30,6 +30,11 @@ class Conn:
     up: bool = True
     ended: dict[int, int] = field(default_factory=dict)
 
+    def forget_ended(self) -> None:
+        """Forget spans that ended before the last message in order: nothing closes this conn earlier than that."""
+        if self.order_us is not None:
+            self.ended = {market: at_us for market, at_us in self.ended.items() if at_us > self.order_us}
+
 
 class ConnNumbers:
     """Give out conn numbers: connect time in Unix milliseconds x 1,024 + shard, only ever growing."""

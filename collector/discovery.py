@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 from book.errors import CollectorError, FrameError
 from book.wire.rest import EventDoc, MarketDoc
-from collector.metadata import Versions
+from collector.metadata import FINISHED, Versions
 from collector.session import Session
 from collector.venue_rest import VenueBusyError, VenueRest
 
 LIST_EVERY_S = 300.0
 LOOK_EVERY_S = 0.5
-FINISHED = frozenset({"determined", "disputed", "amended", "finalized", "settled"})
 
 Log = Callable[..., None]
 
@@ -40,22 +39,23 @@ class Discovery:
         self._combos = combos
 
     async def run(self) -> None:
-        """Discover until cancelled: all open markets now and every five minutes, changed ones twice a second.
+        """Discover until cancelled: all open markets on each new connection and every five minutes, changed ones at once.
+
+        What was open and is listed no more is asked for by name, since its end may have been told while nobody heard.
 
         A venue that does not answer is asked again; what cannot be read is logged and left for the next round.
         """
         clock = asyncio.get_running_loop().time
         next_s = clock()
+        opened = 0
         while True:
             try:
-                if clock() >= next_s:
-                    next_s = clock() + LIST_EVERY_S
+                if clock() >= next_s or self._session.opened_links > opened:
+                    next_s, opened = clock() + LIST_EVERY_S, self._session.opened_links
                     await self._list()
                 changed = self._session.changed()
                 if changed:
-                    found = await self._rest.markets(changed)
-                    self._record(found)
-                    await self._learn(found)
+                    await self._take(await self._rest.markets(changed))
             except (VenueBusyError, FrameError, CollectorError) as error:
                 next_s = min(next_s, clock() + 10.0)
                 self._log("discovery_failed", error=str(error))
@@ -72,10 +72,19 @@ class Discovery:
             for event in events:
                 await self._learn_event(event)
         await self._learn(found)
+        gone = self._versions.unfinished.difference(doc.ticker for doc in found)
+        if gone:
+            await self._take(await self._rest.markets(sorted(gone)))
+
+    async def _take(self, markets: list[MarketDoc]) -> None:
+        self._record(markets)
+        await self._learn(markets)
 
     def _record(self, markets: list[MarketDoc]) -> None:
         for doc in markets:
-            if doc.status not in FINISHED:
+            if doc.status in FINISHED:
+                self._session.finish_market(doc.ticker)
+            else:
                 self._session.list_market(doc.ticker, doc.open_us, doc.close_us)
 
     async def _learn(self, markets: list[MarketDoc]) -> None:

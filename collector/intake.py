@@ -15,7 +15,7 @@ from book.errors import FrameError
 from book.records import Reason
 from book.sequence import Verdict
 from book.wire.batch import NO_TIME_US, DeltaColumns, decode_batch
-from book.wire.commands import DELETE_MARKETS, ORDERBOOK, Update
+from book.wire.commands import DELETE_MARKETS, LIFECYCLE, ORDERBOOK, Unsubscribe, Update
 from book.wire.messages import (
     Delta,
     Lifecycle,
@@ -28,6 +28,7 @@ from book.wire.messages import (
     Unsubscribed,
     VenueError,
 )
+from collector.asks import UNKNOWN_SUBSCRIPTION
 from collector.conns import Conn, ConnNumbers
 from collector.links import Link
 from collector.rows import TableRows
@@ -53,6 +54,9 @@ class Intake:
         self.notes: list[Note] = []
         self.changed: dict[str, None] = {}
         self.ended: list[Conn] = []
+        self.finished: list[str] = []
+        self.rescheduled: list[tuple[int, str]] = []
+        self.lifecycles = 0
 
     def frames(self, link: Link, frames: Sequence[bytes], ts_us: Ints, now_ns: int) -> None:
         """Take frames of one link and one hour with their stamps, shape (n,), in order of arrival."""
@@ -126,12 +130,13 @@ class Intake:
             at += max(1, taken)
         self.missing(link)
 
-    def missing(self, link: Link) -> None:
-        """Ask again for books that the spans have just given up."""
+    def missing(self, *links: Link) -> None:
+        """Ask again, on whichever of the links has them, for books that the spans have just given up."""
         if self._spans.given_up:
             names = [self._spans.names[market] for market in self._spans.given_up]
             self._spans.given_up.clear()
-            link.asks.lost(names)
+            for link in links:
+                link.asks.lost(names)
 
     def _in_order(self, link: Link, conn: Conn, seq: int | None, ts_us: int) -> bool:
         """Judge a sequence number and end the conn's spans where messages are missing; False: drop the message."""
@@ -144,18 +149,17 @@ class Intake:
         self.counts[verdict.value] += 1
         if verdict is Verdict.DUPLICATE:
             return False
-        self.notes.append(
-            (
-                "sequence",
-                {"verdict": verdict.value, "conn": conn.id, "channel": conn.channel, "after": before, "got": seq},
+        if verdict is Verdict.GAP or link.asks.leave(link.heard_ns, conn.sid):
+            self.notes.append(
+                (
+                    "sequence",
+                    {"verdict": verdict.value, "conn": conn.id, "channel": conn.channel, "after": before, "got": seq},
+                )
             )
-        )
         if conn.channel == ORDERBOOK:
             last_us = ts_us if conn.order_us is None else conn.order_us
             self._spans.end_conn(conn, last_us, ts_us, before, Reason.SEQ_GAP)
             self.missing(link)
-            if verdict is Verdict.RESET:
-                link.asks.leave(link.heard_ns)
         return verdict is Verdict.GAP
 
     def _message(self, link: Link, message: Message, ts_us: int, now_ns: int) -> None:
@@ -165,14 +169,14 @@ class Intake:
             return
         conn = link.conns.get(message.sid) if message.sid is not None else None
         if conn is None:
-            self._unrouted(link, message, now_ns)
+            self._unrouted(link, message, ts_us, now_ns)
             return
         if not conn.up:
             self.counts["after_end"] += 1
             return
         conn.frame_us = max(conn.frame_us, ts_us)
         seq = None if isinstance(message, Ticker) else message.seq
-        if not self._in_order(link, conn, seq, ts_us):
+        if not self._in_order(link, conn, seq, ts_us) and not _ends(message):
             return
         self._take(link, conn, message, ts_us, now_ns)
         if seq is not None:
@@ -191,7 +195,7 @@ class Intake:
             case Ok():
                 self._acknowledged(link, conn, message, ts_us)
             case Unsubscribed():
-                self._unsubscribed(link, conn, message, ts_us)
+                self._unsubscribed(link, conn, message, ts_us, now_ns)
             case VenueError():
                 self._venue_error(link, conn, message, ts_us, now_ns)
 
@@ -201,15 +205,14 @@ class Intake:
         self._spans.delta(conn, self._spans.market(delta.ticker), ts_us, exch_us, delta.seq, level)
         self.missing(link)
 
-    def _unrouted(self, link: Link, message: Message, now_ns: int) -> None:
+    def _unrouted(self, link: Link, message: Message, ts_us: int, now_ns: int) -> None:
         """Take a message that belongs to no conn: an answer to a command, or what overtook its acknowledgement."""
         sid = message.sid
         if isinstance(message, VenueError) and (sid is None or message.code not in TERMINAL):
-            command = link.asks.answered(message.command_id)
-            link.asks.refused_command(command, message.code, now_ns)
-            self.notes.append(("venue_error", {"code": message.code, "text": message.text}))
+            self._refused(link, message, ts_us, now_ns)
         elif sid is None:
-            link.asks.answered(message.command_id if isinstance(message, Ok) else None)
+            if isinstance(message, Ok):
+                link.asks.acknowledged(message.command_id)
         elif not isinstance(message, Ticker):
             self._keep_early(link, sid, message)
 
@@ -217,16 +220,40 @@ class Intake:
         if not link.keep_early(sid, message):
             self.counts["early_dropped"] += 1
 
+    def _refused(self, link: Link, error: VenueError, ts_us: int, now_ns: int) -> None:
+        """Take an error of a command, or of the connection."""
+        self.notes.append(("venue_error", {"code": error.code, "text": error.text}))
+        command = link.asks.refused(error.command_id, error.code, now_ns)
+        ended = error.code in TERMINAL or error.code == UNKNOWN_SUBSCRIPTION
+        if isinstance(command, Update | Unsubscribe) and ended:
+            conn = link.conns.get(command.sids[0])
+            if conn is not None and conn.up:
+                self._broken(link, conn, ts_us, now_ns)
+        elif command is None and error.code in TERMINAL:
+            link.asks.hopeless = True  # some subscription has ended, and nothing says which
+
+    def _broken(self, link: Link, conn: Conn, ts_us: int, now_ns: int) -> None:
+        """End a subscription that the venue no longer serves, at its last message in order, and subscribe anew."""
+        last_us = ts_us if conn.order_us is None else conn.order_us
+        self.end_conn(conn, last_us, ts_us, Reason.CHANNEL_ERROR)
+        self.missing(link)
+        link.asks.gone(conn.channel, now_ns)
+
     def _subscribed(self, link: Link, message: Subscribed, ts_us: int, now_ns: int) -> None:
-        link.asks.answered(message.command_id)
         if message.sid is None or message.channel is None:
             self.notes.append(("subscribed_without_sid", {"command": message.command_id}))
+            link.asks.hopeless = True
             return
+        known = link.conns.get(message.sid)
+        if known is not None and known.up:
+            self.counts["subscribed_twice"] += 1
+            link.asks.hopeless |= known.channel != message.channel
+            return
+        link.asks.subscribed(message.command_id, message.channel, message.sid, now_ns)
         conn = Conn(self._numbers.next(ts_us), link.id, message.sid, message.channel, ts_us)
         link.conns[message.sid] = conn
         self._spans.conns[conn.id] = conn
-        if conn.channel == ORDERBOOK:
-            link.asks.subscribed(conn.sid, now_ns)
+        self.lifecycles += conn.channel == LIFECYCLE
         self.notes.append(
             ("subscribed", {"conn": conn.id, "sid": conn.sid, "channel": conn.channel, "port": link.port})
         )
@@ -236,10 +263,13 @@ class Intake:
             self._message(link, one, ts_us, now_ns)
 
     def _snapshot(self, link: Link, conn: Conn, message: Snapshot, ts_us: int, now_ns: int) -> None:
+        if not link.asks.roster.expects(message.ticker):
+            self.counts["unasked"] += 1  # no change of this market would follow: its book would stand still unnoticed
+            return
         market = self._spans.market(message.ticker)
         self._spans.snapshot(conn, market, ts_us, message.seq, message.levels)
         self._spans.given_up.discard(market)
-        link.asks.got(message.ticker, now_ns)
+        link.asks.got(message.ticker, now_ns, asked=message.command_id is not None)
         self.counts["snapshots"] += 1
 
     def _trade(self, conn: Conn, trade: Trade, ts_us: int) -> None:
@@ -281,12 +311,13 @@ class Intake:
         market = self._spans.market(message.ticker)
         if message.close_us is not None:
             self._spans.state[market]["close_us"] = message.close_us
+            self.rescheduled.append((message.close_us, message.ticker))
         if message.event_type == "determined":
             self._spans.determined(market, ts_us)
-            link.asks.drop(message.ticker)
+            self.finished.append(message.ticker)
 
     def _acknowledged(self, link: Link, conn: Conn, message: Ok, ts_us: int) -> None:
-        command = link.asks.answered(message.command_id)
+        command = link.asks.acknowledged(message.command_id)
         if not isinstance(command, Update) or command.action != DELETE_MARKETS or conn.channel != ORDERBOOK:
             return
         for ticker in command.tickers:
@@ -295,25 +326,20 @@ class Intake:
             reason = Reason.MARKET_CLOSED if over else Reason.UNSUBSCRIBED
             self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, reason)
 
-    def _unsubscribed(self, link: Link, conn: Conn, message: Unsubscribed, ts_us: int) -> None:
-        link.asks.answered(message.command_id)
+    def _unsubscribed(self, link: Link, conn: Conn, message: Unsubscribed, ts_us: int, now_ns: int) -> None:
+        link.asks.acknowledged(message.command_id)
         for market in self._spans.live_on(conn).tolist():
             self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, Reason.UNSUBSCRIBED)
         self.end_conn(conn, ts_us, ts_us, Reason.UNSUBSCRIBED)
-        if conn.channel == ORDERBOOK:
-            link.asks.gone()
+        self.missing(link)
+        link.asks.gone(conn.channel, now_ns)
 
     def _venue_error(self, link: Link, conn: Conn, message: VenueError, ts_us: int, now_ns: int) -> None:
-        self.notes.append(("venue_error", {"code": message.code, "text": message.text, "conn": conn.id}))
         if message.code not in TERMINAL:
-            link.asks.refused_command(link.asks.answered(message.command_id), message.code, now_ns)
+            self._refused(link, message, ts_us, now_ns)
             return
-        last_us = ts_us if conn.order_us is None else conn.order_us
-        self.end_conn(conn, last_us, ts_us, Reason.CHANNEL_ERROR)
-        if conn.channel == ORDERBOOK:
-            link.asks.gone()
-        else:
-            link.asks.hopeless = True
+        self.notes.append(("venue_error", {"code": message.code, "text": message.text, "conn": conn.id}))
+        self._broken(link, conn, ts_us, now_ns)
 
     def _unreadable(self, link: Link, error: FrameError, frame: bytes, ts_us: int) -> None:
         """Keep a frame that cannot be read, and end what it may have changed."""
@@ -337,3 +363,8 @@ class Intake:
             self.missing(link)
         if error.seq is not None:
             conn.order_us = ts_us
+
+
+def _ends(message: Message) -> bool:
+    """Say whether a message ends its subscription, whatever its number."""
+    return isinstance(message, Unsubscribed) or (isinstance(message, VenueError) and message.code in TERMINAL)

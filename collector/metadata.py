@@ -13,14 +13,17 @@ from book.wire.rest import Document, EventDoc, MarketDoc, SeriesDoc, lasting_fie
 from lake import paths
 from lake.reader import Hour
 
+FINISHED = frozenset({"determined", "disputed", "amended", "finalized", "settled"})
+"""Statuses of a market whose result is known: its book is over."""
 _KEYS = {"markets": "ticker", "events": "event_ticker", "series": "series_ticker"}
 
 
 class Versions:
-    """The last version of every record, as a fingerprint of the fields that last."""
+    """The last version of every record, as a fingerprint of what lasts; ``unfinished`` markets have no result."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], bytes] = {}
+        self.unfinished: set[str] = set()
         self.series_of: dict[str, str] = {}
         self.category_of: dict[str, str | None] = {}
 
@@ -33,7 +36,9 @@ class Versions:
                 for row in reader.table(table).select([key, "record"]).to_pylist():
                     document = parse_document(row["record"])
                     self._seen[table, row[key]] = _fingerprint(document)
-                    if table == "events":
+                    if table == "markets":
+                        self._note_status(row[key], document.get("status"))
+                    elif table == "events":
                         self._note_event(row[key], document.get("series_ticker"), document.get("category"))
 
     def knows(self, table: str, key: str) -> bool:
@@ -42,6 +47,7 @@ class Versions:
 
     def market(self, doc: MarketDoc, now_us: int) -> dict[str, Any] | None:
         """Return the row of a new version, None where nothing lasting has changed; ``now_us`` is its stamp."""
+        self._note_status(doc.ticker, doc.status)
         if not self._is_new("markets", doc.ticker, doc.raw):
             return None
         return {
@@ -89,6 +95,12 @@ class Versions:
             "category": doc.category,
             "record": render_document(doc.raw).decode(),
         }
+
+    def _note_status(self, ticker: str, status: str | None) -> None:
+        if status in FINISHED:
+            self.unfinished.discard(ticker)
+        else:
+            self.unfinished.add(ticker)
 
     def _note_event(self, event_ticker: str, series_ticker: str | None, category: str | None) -> None:
         if series_ticker:

@@ -25,6 +25,7 @@ from collector.spans import NEVER_US, Spans
 
 MIDNIGHT_A_PART = 200
 CLOSED_GRACE_US = HOUR_US
+TIDY_EVERY_NS = 60 * NS
 
 Ints = npt.NDArray[np.int64]
 
@@ -62,18 +63,23 @@ class Session:
         self._silences: list[tuple[int, int, int]] = []
         self._openings: list[tuple[int, str]] = []
         self._endings: list[tuple[int, str]] = []
+        self._times: dict[str, tuple[int, int]] = {}
         self._listed: dict[str, None] = {}
+        self._tidied_ns = 0
+        self._without_room = 0
         self.links: dict[int, Link] = {}
         self.spans = Spans()
         self.intake = Intake(self.spans, numbers)
         self.metadata = {table: TableRows(table) for table in ("markets", "events", "series")}
         self.dead: dict[int, Reason] = {}
+        self.opened_links = 0
 
     def opened(self, link_id: int, port: int, now_ns: int) -> None:
         """Subscribe on a connection that stands; ``port`` is its local port."""
         asks = Asks(self._rng, most_markets=self._limits.most_markets, audit_every_s=self._limits.audit_every_s)
         asks.open(now_ns)
         asks.want(self._listed)
+        self.opened_links += 1
         self.links[link_id] = Link(link_id, port, asks, now_ns, self._stamper.peek(now_ns))
 
     def list_market(self, ticker: str, open_us: int | None, close_us: int | None) -> None:
@@ -85,9 +91,21 @@ class Session:
         one = self.spans.state[market]
         if one["finished"]:
             return
-        one["close_us"] = NEVER_US if close_us is None else close_us
-        heapq.heappush(self._openings, (open_us or 0, ticker))
-        heapq.heappush(self._endings, (int(one["close_us"]), ticker))
+        times = (open_us or 0, NEVER_US if close_us is None else close_us)
+        if self._times.get(ticker) == times:
+            return
+        self._times[ticker] = times
+        one["close_us"] = times[1]
+        heapq.heappush(self._openings, (times[0], ticker))
+        heapq.heappush(self._endings, (times[1], ticker))
+
+    def finish_market(self, ticker: str) -> None:
+        """Note that a market has its result: its book is over, whether or not the message that said so arrived."""
+        if ticker in self._listed:
+            del self._listed[ticker]
+            self.spans.determined(self.spans.numbers[ticker], self._stamper.last_us)
+            for link in self.links.values():
+                link.asks.drop(ticker)
 
     def feed(self, items: Sequence[Item]) -> Iterator[int]:
         """Take what arrived, in order; yield each hour touched when its items are in, to be flushed before the next."""
@@ -106,8 +124,7 @@ class Session:
         if self._stamper.observe(wall_us, now_ns):
             self.spans.clock_step(last_us)
             self.intake.notes.append(("clock_step", {"offset_us": self._stamper.offset_us}))
-            for link in self.links.values():
-                self.intake.missing(link)
+            self.intake.missing(*self.links.values())
 
     def tick(self, now_ns: int, now_us: int) -> None:
         """Do what time asks for: openings, ends, missing books, audits, midnight, dead links.
@@ -121,6 +138,14 @@ class Session:
             link.asks.tick(now_ns)
             if link.asks.hopeless:
                 self.dead.setdefault(link.id, Reason.DISCONNECT)
+        without_room = sum(link.asks.without_room for link in self.links.values())
+        if without_room != self._without_room:
+            self._without_room = without_room
+            self.intake.notes.append(("without_room", {"markets": without_room}))
+        if now_ns - self._tidied_ns >= TIDY_EVERY_NS:
+            self._tidied_ns = now_ns
+            for conn in self.spans.conns.values():
+                conn.forget_ended()
 
     def commands(self) -> list[tuple[int, bytes]]:
         """Take the commands to send, each with its link."""
@@ -143,7 +168,7 @@ class Session:
             self.spans.conns.pop(conn.id, None)
         self.intake.ended = []
         silences, self._silences = self._silences, []
-        return Taken(tables, conns, silences, hours, self._stamper.last_us)
+        return Taken(tables, conns, silences, hours, self._stamper.claim())
 
     def notes(self) -> list[Note]:
         """Take what happened that an operator should read."""
@@ -170,8 +195,11 @@ class Session:
         yield from self.metadata.items()
 
     def _open_and_close(self, now_us: int) -> None:
+        self._take_lifecycle()
         while self._openings and self._openings[0][0] <= now_us:
-            ticker = heapq.heappop(self._openings)[1]
+            open_us, ticker = heapq.heappop(self._openings)
+            if self._times.get(ticker, (None,))[0] != open_us:
+                continue  # over, or told anew with another time
             self._listed[ticker] = None
             for link in self.links.values():
                 link.asks.want((ticker,))
@@ -181,16 +209,31 @@ class Session:
             if close_us + CLOSED_GRACE_US >= now_us:
                 heapq.heappush(self._endings, (close_us, ticker))
                 continue
-            self._listed.pop(ticker, None)
-            for link in self.links.values():
-                link.asks.drop(ticker)
+            self._unlist(ticker)
+
+    def _take_lifecycle(self) -> None:
+        """Drop markets that are over, and expect the end of others when it is now said to be."""
+        for ticker in self.intake.finished:
+            self._times.pop(ticker, None)
+            self._unlist(ticker)
+        for close_us, ticker in self.intake.rescheduled:
+            if ticker in self._times:
+                heapq.heappush(self._endings, (close_us, ticker))
+        self.intake.finished, self.intake.rescheduled = [], []
+
+    def _unlist(self, ticker: str) -> None:
+        self._listed.pop(ticker, None)
+        for link in self.links.values():
+            link.asks.drop(ticker)
 
     def _unbroken(self, items: Sequence[Item], mono_ns: Ints, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Cut where a silence of a link ends and where something other than a frame or pong stands."""
         heard = {link.id: link.heard_ns for link in self.links.values()}
         limit_ns = int(self._limits.silence_s * NS)
         gaps = np.diff(mono_ns[start:end], prepend=min(heard.values(), default=int(mono_ns[start]))) > limit_ns
-        marked = [i for i in range(start, end) if type(items[i][2]) is not bytes and items[i][2] is not Mark.PONG]
+        marked: list[int] = []
+        if not _all_frames(items[start:end]):
+            marked = [i for i in range(start, end) if type(items[i][2]) is not bytes and items[i][2] is not Mark.PONG]
         cuts = {start, *marked, *(i + 1 for i in marked), *(start + np.flatnonzero(gaps)).tolist()}
         if len(heard) > 1:
             for i in range(start, end):
@@ -203,7 +246,7 @@ class Session:
 
     def _part(self, items: Sequence[Item], mono_ns: Ints, stamps: Ints) -> None:
         """Take a stretch without a silence: only frames and pongs, or one mark. Links take turns as things arrived."""
-        for first, end in _stretches(np.array([item[0] for item in items], np.int64)):
+        for first, end in _turns(items):
             link = self.links.get(items[first][0])
             if link is None:
                 continue
@@ -214,11 +257,14 @@ class Session:
             self._note_silence(link, int(mono_ns[first]), int(stamps[first]))
             if payload is Mark.OVERFLOW:
                 self._overflow(link, int(stamps[first]))
-            frames = [(i, item[2]) for i, item in enumerate(items[first:end], first) if isinstance(item[2], bytes)]
-            if frames:
-                places = [i for i, _ in frames]
-                self.intake.frames(link, [body for _, body in frames], stamps[places], int(mono_ns[end - 1]))
-                link.queued_us = int(stamps[places[-1]])
+            part, heard = items[first:end], stamps[first:end]
+            if not _all_frames(part):
+                places = [i for i, item in enumerate(part) if isinstance(item[2], bytes)]
+                part, heard = [part[i] for i in places], heard[places]
+            if part:
+                frames = [item[2] for item in part]
+                self.intake.frames(link, frames, heard, int(mono_ns[end - 1]))
+                link.queued_us = int(heard[-1])
             self._heard(link, int(mono_ns[end - 1]), int(stamps[end - 1]))
 
     def _heard(self, link: Link, mono_ns: int, ts_us: int) -> None:
@@ -257,9 +303,23 @@ class Session:
     def waiting(self) -> int:
         """Return how many wanted books are unknown right now."""
         return sum(
-            len(link.asks.missing) if link.asks.stage is Stage.LIVE else len(link.asks.wanted)
+            len(link.asks.roster.missing) if link.asks.stage is Stage.LIVE else len(link.asks.roster.wanted)
             for link in self.links.values()
         )
+
+
+def _all_frames(items: Sequence[Item]) -> bool:
+    """Say whether nothing but frames stands among the items. Cost: 30 ns an item."""
+    return {type(item[2]) for item in items} == {bytes}
+
+
+def _turns(items: Sequence[Item]) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of each run of items of one link."""
+    links = [item[0] for item in items]
+    if links.count(links[0]) == len(links):
+        yield 0, len(links)
+    else:
+        yield from _stretches(np.array(links, np.int64))
 
 
 def _stretches(keys: Ints) -> Iterator[tuple[int, int]]:

@@ -59,6 +59,7 @@ class FlushRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     reach: list[int] = []
 
 
+_OPENING = b'{"n":'
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(FlushRecord)
 
@@ -78,6 +79,16 @@ def decode(line: bytes) -> FlushRecord | None:
         return _decoder.decode(text)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None
+
+
+def _holds_record(line: bytes) -> bool:
+    """Say whether a line ends in a whole record, also one whose newline before it was lost."""
+    start = line.find(_OPENING)
+    while start >= 0:
+        if decode(line[start:]):
+            return True
+        start = line.find(_OPENING, start + 1)
+    return False
 
 
 class FlushWriter:
@@ -171,7 +182,7 @@ class FlushTail:
         for index, line in enumerate(lines):
             record = decode(line)
             if record is None:
-                if any(decode(later) for later in lines[index + 1 :]):
+                if any(map(_holds_record, lines[index + 1 :])) or _holds_record(line):
                     raise CorruptError(str(self.path), self.offset, "a bad record stands before whole ones")
                 break
             if record.n <= self._n:

@@ -122,8 +122,6 @@ class Hour:
             raise CorruptError(str(path), 0, f"acknowledged after segment {segment}")
         start = start if number == segment else 0
         data = _slices(path, [start], [extents[-1].length])[0]
-        if not start and not ipc.read_schema(pa.py_buffer(data)).equals(TABLES[table]):
-            raise CorruptError(str(path), 0, f"its columns are not those of table {table}")
         found: list[framing.Frame] = []
         at = start
         for extent in extents:
@@ -135,6 +133,8 @@ class Hour:
                 raise CorruptError(str(path), at, "rows are not those acknowledged")
             found.extend(new)
             at = extent.length
+        if not start and not ipc.read_schema(pa.py_buffer(data)).equals(TABLES[table]):
+            raise CorruptError(str(path), 0, f"its columns are not those of table {table}")
         known.add(number, found)
         self._ends[table] = (number, at)
 

@@ -3,7 +3,13 @@
 Owns the reading of ``clock="exchange"``: of a span's records in seq order, the longest run whose running maximum of
 ts_exch is at most the instant. It is final once the conn has shown a later ts_exch within the span. A checkpoint
 carries its span's maximum; a snapshot its conn's, else its ts_recv. Rows are looked for up to 60 s of receipt past
-the instant. Silences do not matter here: what was held back arrives in order with its own stamps.
+the instant: the clocks are taken to differ by less. Silences do not matter here: what was held back arrives in order
+with its own stamps.
+
+When a snapshot was taken is not known: after all that its conn showed before it, and before the next it shows. What
+changed in between and never arrived (the market was not subscribed to yet, or the frames were lost) stands in it all
+the same. So a span speaks for instants from the first ts_exch that its conn shows after the snapshot, or from 60 s
+after its receipt; between the spans is a gap.
 """
 
 from bisect import bisect_left, bisect_right
@@ -86,32 +92,57 @@ def _exchange_us(base: Group) -> int:
 
 
 def _base(shard: ShardLog, ticker: str, ts_us: int, horizon_us: int) -> Group | Before:
-    """Return the last base received by the horizon that stands at or before an instant of the exchange."""
-    earliest: Group | None = None
+    """Return the last base received by the horizon whose span speaks for an instant of the exchange."""
+    base: Group | None = None
+    opener: Group | None = None
     history = shard.history(ticker)
     for group in history.descending(horizon_us):
-        unstamped = group.kind == Kind.CHECKPOINT and group.exch_us == NO_INSTANT
-        if group.kind == Kind.CLOSE or unstamped:
-            continue
-        if _exchange_us(group) <= ts_us:
-            return group
-        earliest = group
-    if earliest is None:
-        earliest = next((group for group in history.ascending(horizon_us) if group.kind != Kind.CLOSE), None)
-    return Before(_exchange_us(earliest) if earliest else None)
+        if base is not None and group.ts_us <= ts_us - LOOK_US:
+            return base
+        if group.kind == Kind.CLOSE:
+            base = base if base is not None and group.conn != base.conn else None
+        elif group.kind == Kind.SNAPSHOT:
+            if _speaks_from_us(shard, group) <= ts_us:
+                return base or group
+            base, opener = None, group
+        elif base is None and group.exch_us != NO_INSTANT and group.exch_us <= ts_us:
+            base = group
+    if opener is None:
+        opener = next((group for group in history.ascending(horizon_us) if group.kind == Kind.SNAPSHOT), None)
+    return Before(_speaks_from_us(shard, opener) if opener else None)
+
+
+def _speaks_from_us(shard: ShardLog, snapshot: Group) -> int:
+    """Return the first instant of the exchange's clock that a snapshot's span speaks for."""
+    return max(_exchange_us(snapshot), min(_next_shown_us(shard, snapshot), snapshot.ts_us + LOOK_US))
+
+
+def _next_shown_us(shard: ShardLog, snapshot: Group) -> int:
+    """Return the first ts_exch that a snapshot's conn shows after it."""
+    for hour in shard.hours_between(snapshot.ts_us, snapshot.ts_us + 2 * LOOK_US):
+        index = shard.book(hour)
+        shown = index.shown.get(snapshot.conn)
+        batches = index.hour.batches("orderbook")
+        own = int(batches.of_rows(np.array([snapshot.first_row]))[0]) if hour == snapshot.hour else 0
+        for batch in shown.batch[bisect_left(shown.batch, own) :] if shown else ():
+            rows = _of_conn(index, [batch], snapshot.conn)
+            later = rows["ts_exch"][(rows["seq"] > snapshot.seq) & (rows["ts_exch"] != NO_INSTANT)]
+            if len(later):
+                return int(later[0])
+    return _FOR_EVER_US
 
 
 def _end(shard: ShardLog, ticker: str, base: Group, until_us: int) -> tuple[Group | None, int | None]:
-    """Return the close of a base's span, if received by an instant, and the exchange's time of the base after it."""
+    """Return the close of a base's span, if received by an instant, and what instant the span after it speaks from."""
     close: Group | None = None
     for group in shard.history(ticker).ascending(base.ts_us - 1):
         if close is None and group.ts_us > until_us:
             break
-        if group.kind != Kind.CLOSE:
-            if close is not None:
-                return close, _exchange_us(group)
-        elif close is None and group.conn == base.conn and group.key > base.key:
-            close = group
+        if group.kind == Kind.CLOSE:
+            if close is None and group.conn == base.conn and group.key > base.key:
+                close = group
+        elif close is not None and group.kind == Kind.SNAPSHOT:
+            return close, _speaks_from_us(shard, group)
     return close, None
 
 

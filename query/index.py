@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from book.records import Kind
+from book.errors import CorruptError
+from book.records import HOUR_US, Kind
 from lake.batches import Ints
 from lake.reader import NO_INSTANT, Hour
 
@@ -202,6 +203,9 @@ class BookIndex(RowIndex):
     def _take(self, chunk: "_Chunk") -> None:
         kind = chunk.integers("kind")
         change = (kind == Kind.DELTA) | (kind == Kind.ORPHAN)
+        received = change | (kind == Kind.SNAPSHOT)
+        if np.any(chunk.ts_us[received] // HOUR_US != self.hour.hour):
+            raise CorruptError(str(self.hour.dir), 0, "a row that is neither close nor checkpoint is of another hour")
         self._stamp_batches(chunk, change)
         self._add_rows(chunk)
         self._tally(chunk, kind)

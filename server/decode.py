@@ -31,30 +31,31 @@ def decode_body(raw: bytes, question: type[Q]) -> Q:
     if not raw.strip():
         raise ApiError("invalid_payload", "the body is empty; it must be a JSON object", allowed=_names(question))
     try:
-        return msgspec.json.decode(raw, type=question, dec_hook=_decode_instant)
-    except msgspec.ValidationError as error:
-        raise _refusal(error, question, "field") from None
+        given = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ApiError("invalid_payload", "the body is not valid JSON in UTF-8") from None
+    if not isinstance(given, dict):
+        raise ApiError("invalid_payload", "the body must be a JSON object", allowed=_names(question))
+    for name in _whole_fields(question) & given.keys():
+        value = given[name]
+        if isinstance(value, float) and value.is_integer():  # 10.0 is the whole number 10 in JSON
+            given[name] = int(value)
+    return _convert(given, question, "field")
 
 
 def decode_query(raw: bytes, path: Mapping[str, str], question: type[Q]) -> Q:
     """Read a query string, and beside it the fields named in the path. Raises ApiError as the module says."""
     given: dict[str, Any] = {}
-    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=None):
+    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
         if name in path:
             raise ApiError("invalid_payload", f"{name} stands in the path already", field=name)
         if name in given:
             raise ApiError("invalid_payload", f"the query parameter {name[:60]!r} is given twice", field=name[:60])
         given[name] = value
-    whole = _whole_fields(question)
-    for name in whole & given.keys():
+    for name in _whole_fields(question) & given.keys():
         if _WHOLE.fullmatch(given[name]):
             given[name] = int(given[name])
-    try:
-        return msgspec.convert({**given, **path}, question, dec_hook=_decode_instant)
-    except msgspec.ValidationError as error:
-        raise _refusal(error, question, "query parameter", frozenset(path)) from None
+    return _convert({**given, **path}, question, "query parameter", frozenset(path))
 
 
 def refuse_query(raw: bytes) -> None:
@@ -69,7 +70,7 @@ def refuse_query(raw: bytes) -> None:
 def bounds_of(question: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
     """Return, for each field that has any, its bounds by name: minimum, maximum, lengths or allowed values."""
     found: dict[str, dict[str, Any]] = {}
-    for name, kind in _kinds(question):
+    for name, kind in kinds_of(question):
         match kind:
             case inspect.IntType(ge=low, le=high) if low is not None or high is not None:
                 found[name] = {"minimum": low, "maximum": high}
@@ -84,11 +85,11 @@ def bounds_of(question: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
 
 @cache
 def _whole_fields(question: type[msgspec.Struct]) -> frozenset[str]:
-    return frozenset(name for name, kind in _kinds(question) if isinstance(kind, inspect.IntType))
+    return frozenset(name for name, kind in kinds_of(question) if isinstance(kind, inspect.IntType))
 
 
-def _kinds(question: type[msgspec.Struct]) -> list[tuple[str, inspect.Type]]:
-    """List each field with its type, or with each type of a union, without the metadata around them."""
+def kinds_of(question: type[msgspec.Struct]) -> list[tuple[str, inspect.Type]]:
+    """Return each field with its type, or with each type of a union, without the metadata around them."""
     info = inspect.type_info(question)
     if not isinstance(info, inspect.StructType):
         raise TypeError(f"{question} is no struct")
@@ -102,6 +103,13 @@ def _kinds(question: type[msgspec.Struct]) -> list[tuple[str, inspect.Type]]:
 
 def _names(question: type[msgspec.Struct], but: frozenset[str] = frozenset()) -> list[str]:
     return [name for name in question.__struct_encode_fields__ if name not in but]
+
+
+def _convert(given: dict[str, Any], question: type[Q], what: str, but: frozenset[str] = frozenset()) -> Q:
+    try:
+        return msgspec.convert(given, question, dec_hook=_decode_instant)
+    except msgspec.ValidationError as error:
+        raise _refusal(error, question, what, but) from None
 
 
 def _decode_instant(kind: type, value: object) -> Instant:
@@ -122,7 +130,7 @@ def _refusal(
         return ApiError("invalid_payload", f"the {what} {match[1]!r} is missing", field=match[1])
     match = _AT_FIELD.fullmatch(text)
     if match is None:
-        return ApiError("invalid_payload", "the body must be a JSON object", allowed=_names(question, but))
+        return ApiError("invalid_payload", text.replace("`", ""), allowed=_names(question, but))
     name = match["field"]
     if isinstance(error.__cause__, InstantError):
         return ApiError("invalid_timestamp", f"{name}: {error.__cause__}", field=name)

@@ -29,6 +29,7 @@ _REFERENCE_OPTIONS = {
     "telemetry": False,
     "withDefaultFonts": False,
     "hideClientButton": True,
+    "showDeveloperTools": "never",
     "agent": {"disabled": True},
     "mcp": {"disabled": True},
 }

@@ -12,12 +12,10 @@ from msgspec import Meta
 
 from book.units import cents_text, contracts_text, decimal_text
 
-Cents = Annotated[Decimal, Meta(description="cents, exact", extra_json_schema={"type": "number"}, examples=[45])]
+Cents = Annotated[Decimal, Meta(description="cents, exact", examples=[45])]
 """A price or a difference of prices in an answer."""
 
-Contracts = Annotated[
-    Decimal, Meta(description="contracts, exact", extra_json_schema={"type": "number"}, examples=[120])
-]
+Contracts = Annotated[Decimal, Meta(description="contracts, exact", examples=[120])]
 """A size or a signed change of one in an answer."""
 
 encode = msgspec.json.Encoder(decimal_format="number").encode

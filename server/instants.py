@@ -23,13 +23,14 @@ _ISO = re.compile(
 )
 
 INSTANT_SCHEMA: dict[str, Any] = {
-    "description": "ISO 8601 (without an offset: UTC; at most microseconds), or Unix milliseconds",
     "anyOf": [
         {"type": "string", "format": "date-time"},
         {"type": "integer", "minimum": 0, "maximum": _MAX_MS},
     ],
-    "examples": ["2026-08-10T22:05:00Z", 1786399500000],
 }
+"""What an instant may look like in a question."""
+
+_FORMS = "ISO 8601 (without an offset: UTC; at most microseconds) or Unix milliseconds"
 
 Stamp = Annotated[
     str,
@@ -48,6 +49,11 @@ class Instant(int):
     __slots__ = ()
 
 
+At = Annotated[Instant, Meta(description=f"an instant, {_FORMS}", examples=["2026-08-10T22:05:00Z", 1786399500000])]
+StartTime = Annotated[Instant, Meta(description=f"from then on; {_FORMS}", examples=["2026-08-10T22:00:00Z"])]
+EndTime = Annotated[Instant, Meta(description=f"up to then, exclusive; {_FORMS}", examples=["2026-08-10T22:05:00Z"])]
+
+
 class InstantError(ValueError):
     """A value that is no instant; the text says why."""
 
@@ -57,6 +63,8 @@ def parse_instant(value: object) -> Instant:
 
     A string of digits alone is Unix milliseconds, like a number. Raises InstantError.
     """
+    if isinstance(value, float) and value.is_integer():  # 10.0 is the whole number 10 in JSON
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return _from_ms(value)
     if not isinstance(value, str):

@@ -18,7 +18,7 @@ class KeyCheck:
         self._expected = api_key.encode()
 
     def __call__(self, headers: Mapping[str, str]) -> None:
-        """Pass where the request carries the key as Bearer or as X-API-Key; Authorization goes first.
+        """Pass where the request carries the key as Bearer or, without an Authorization header, as X-API-Key.
 
         Raises ApiError ``invalid_api_key``, with a different message for a key that is missing and one that is wrong.
         """
@@ -26,10 +26,9 @@ class KeyCheck:
         sent = headers.get("x-api-key")
         if authorization is not None:
             match = _BEARER.fullmatch(authorization)
-            if match is not None:
-                sent = match[1]
-            elif sent is None:
+            if match is None:
                 raise ApiError("invalid_api_key", "the Authorization header is not of the form 'Bearer <key>'")
+            sent = match[1]
         if not sent:
             raise ApiError("invalid_api_key", "no API key was sent")
         if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), self._expected):

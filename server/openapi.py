@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
 from book.errors import API_CODES
 from server import encode
-from server.decode import bounds_of
+from server.decode import bounds_of, kinds_of
 from server.edge import CREDIT_HEADERS
 from server.endpoint import MAX_BODY_BYTES, AnyEndpoint
 from server.instants import INSTANT_SCHEMA, Instant
@@ -79,31 +80,39 @@ def codes_of(endpoint: AnyEndpoint) -> list[str]:
     """Return every code that the endpoint can answer with, in the order of the table."""
     codes = {*_ANY, *endpoint.codes, *(_POST if endpoint.method == "POST" else ())}
     question: type[msgspec.Struct] = endpoint.question
-    fields = msgspec.structs.fields(question)
-    if any(Instant in _members(item.type) for item in fields):
+    kinds = kinds_of(question)
+    if any(isinstance(kind, inspect.CustomType) and kind.cls is Instant for _, kind in kinds):
         codes.add("invalid_timestamp")
-    if any(item.name == "cursor" for item in fields):
+    if any(name == "cursor" for name, _ in kinds):
         codes.add("invalid_cursor")
     if bounds_of(question):
         codes.add("validation_error")
     return [code for code in API_CODES if code in codes]
 
 
-def _members(kind: Any) -> tuple[Any, ...]:
-    return (kind, *getattr(kind, "__args__", ()))
-
-
 def _schemas(endpoints: Iterable[AnyEndpoint]) -> dict[str, Any]:
     replies = {endpoint.reply for endpoint in endpoints}
     questions = {endpoint.question for endpoint in endpoints}
-    _, schemas = msgspec.json.schema_components(
+    _, made = msgspec.json.schema_components(
         sorted(replies | questions, key=lambda kind: kind.__name__), schema_hook=_hook, ref_template=_REF
     )
+    schemas: dict[str, Any] = _exact_numbers(made)
     for kind in replies:
         schema = schemas[kind.__name__]
         schema["properties"] = {**schema["properties"], **encode.finishing_fields()}
         schema["required"] = [*schema["required"], *encode.finishing_fields()]
     return schemas
+
+
+def _exact_numbers(schema: Any) -> Any:
+    """Say that an exact decimal is a number: the schema maker takes it for text, the encoder writes digits."""
+    if isinstance(schema, list):
+        return [_exact_numbers(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "string" and schema.get("format") == "decimal":
+        return {**schema, "type": "number"}
+    return {name: _exact_numbers(item) for name, item in schema.items()}
 
 
 def _hook(kind: type) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 _NAMED = os.environ.get("KALSHIBOOK_TEST_DATA")
 _FOLDER = Path(_NAMED) if _NAMED else Path(__file__).resolve().parents[2] / "shared" / "data"
+_FIGURES: list[str] = []
 _RECORDED = _FOLDER if (_FOLDER / "kalshi-gold15m").is_dir() else None
 
 
@@ -16,8 +17,16 @@ def recorded_data() -> Path | None:
     return _RECORDED
 
 
+@pytest.fixture(scope="session")
+def figures() -> list[str]:
+    """Lines for the summary: what a long run came to."""
+    return _FIGURES
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which frames the run was made with."""
+    for line in _FIGURES:
+        terminalreporter.write_line(line)
     if _RECORDED is not None:
         terminalreporter.write_line(f"recorded data: {_RECORDED}")
     else:

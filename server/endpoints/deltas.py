@@ -8,7 +8,7 @@ from book.records import Kind, Side
 from server.encode import Cents, Contracts, cents, contracts
 from server.endpoint import Cursor, Endpoint, Limit, Reply, Ticker
 from server.endpoints.ranges import Complete, Gaps, NextCursor, WhyEmpty, gap_of, headers_of, refuse_empty
-from server.instants import Instant, Stamp, iso, iso_or_none
+from server.instants import EndTime, Stamp, StartTime, iso, iso_or_none
 from server.questions import Questions
 
 
@@ -16,8 +16,8 @@ class DeltasQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     """A market and a range of receive times, half-open; ``orphans`` lists changes of unknown books too."""
 
     market_ticker: Ticker
-    start_time: Instant
-    end_time: Instant
+    start_time: StartTime
+    end_time: EndTime
     limit: Limit = 100
     cursor: Cursor | None = None
     orphans: bool = False

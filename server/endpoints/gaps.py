@@ -4,7 +4,7 @@ from msgspec import Struct, field
 
 from server.endpoint import Cursor, Endpoint, Limit, Reply, Ticker
 from server.endpoints.ranges import NextCursor, refuse_empty
-from server.instants import Instant, Stamp, iso, iso_or_none
+from server.instants import EndTime, Stamp, StartTime, iso, iso_or_none
 from server.questions import Questions
 
 
@@ -12,8 +12,8 @@ class GapsQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     """A range of receive times, half-open and open where a bound is left out; of one market, or of all."""
 
     market_ticker: Ticker | None = None
-    start_time: Instant | None = None
-    end_time: Instant | None = None
+    start_time: StartTime | None = None
+    end_time: EndTime | None = None
     limit: Limit = 100
     cursor: Cursor | None = None
 

@@ -10,11 +10,10 @@ from book.wire.rest import MarketDoc, decode_market, parse_document
 from query.markets import MarketFilter, MarketView
 from server.endpoint import Cursor, Endpoint, Filter, Limit, Reply, Ticker
 from server.endpoints.ranges import NextCursor, refuse_empty
-from server.instants import Instant, Stamp, iso, iso_or_none
+from server.instants import EndTime, Stamp, StartTime, iso, iso_or_none
 from server.questions import Questions
 
 RecordedPct = Annotated[float | None, Meta(description="percent of the market's life so far whose book is known")]
-StrikePrice = Annotated[Decimal | None, Meta(description="exact", extra_json_schema={"type": ["number", "null"]})]
 Metadata = Annotated[
     Raw | None,
     Meta(description="the venue's whole record, as it gave it", extra_json_schema={"type": ["object", "null"]}),
@@ -29,9 +28,9 @@ class MarketsQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     series_ticker: Filter | None = None
     category: Filter | None = None
     q: Annotated[Filter, Meta(description="looked for in ticker and title, in any case")] | None = None
-    recorded_from: Instant | None = None
-    recorded_to: Instant | None = None
-    updated_since: Instant | None = None
+    recorded_from: StartTime | None = None
+    recorded_to: EndTime | None = None
+    updated_since: StartTime | None = None
     limit: Limit | None = None
     cursor: Cursor | None = None
 
@@ -75,7 +74,7 @@ class MarketDetail(Struct, frozen=True):
     last_data_at: Stamp | None
     recorded_pct: RecordedPct
     rules: str | None
-    strike_price: StrikePrice
+    strike_price: Annotated[Decimal | None, Meta(description="exact; of a range its lower end")]
     discovered_at: Stamp | None
     metadata: Metadata
     snapshot_count: int

@@ -15,7 +15,7 @@ from query.point import BookAnswer, Clock, OnGap
 from server.encode import Cents, Contracts, cents, contracts, half_cents
 from server.endpoint import Depth, Endpoint, Reply, Ticker
 from server.endpoints.ranges import Gap, gap_of
-from server.instants import Instant, Stamp, iso, iso_or_none
+from server.instants import At, Stamp, iso, iso_or_none
 from server.questions import Questions
 
 _ONE_DOLLAR_E4 = 10_000
@@ -25,7 +25,7 @@ class OrderbookQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     """A market and an instant; without one, the newest book that is known."""
 
     market_ticker: Ticker
-    timestamp: Instant | None = None
+    timestamp: At | None = None
     depth: Depth | None = None
     clock: Clock = "received"
     on_gap: OnGap = "error"
@@ -35,7 +35,7 @@ class OrderbookPathQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     """The same question by path and query string."""
 
     ticker: Ticker
-    at: Instant | None = None
+    at: At | None = None
     depth: Depth | None = None
     clock: Clock = "received"
     on_gap: OnGap = "error"

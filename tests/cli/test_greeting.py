@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import shlex
 from typing import Any
 
@@ -21,14 +22,14 @@ def markets(*tickers: str) -> dict[str, Any]:
     return {"/v1/markets": {"data": [{"ticker": t, "first_data_at": KNOWN} for t in tickers]}}
 
 
-def ask(answers: dict[str, Any]) -> ServedBook | None:
+def ask(answers: dict[str, Any], rng: random.Random | None = None) -> ServedBook | None:
     def answer(request: httpx.Request) -> httpx.Response:
         body = answers.get(request.url.path)
         return httpx.Response(404 if body is None else 200, json=body)
 
     async def scenario() -> ServedBook | None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://book") as client:
-            return await find_book(client)
+            return await find_book(client, rng or random.Random(1))
 
     return asyncio.run(scenario())
 
@@ -38,6 +39,14 @@ def test_a_market_with_both_sides_is_preferred() -> None:
     answers |= {"/v1/orderbook/ONE": book(two_sided=False), "/v1/orderbook/BOTH": book(two_sided=True)}
 
     assert ask(answers) == ServedBook("BOTH", KNOWN)
+
+
+def test_markets_without_a_book_do_not_hide_the_others() -> None:
+    empty = [f"EMPTY-{n}" for n in range(100)]
+    answers = READY | markets(*empty, "BOTH") | {"/v1/orderbook/BOTH": book(two_sided=True)}
+    rng = random.Random(1)
+
+    assert any(ask(answers, rng) == ServedBook("BOTH", KNOWN) for _ in range(100))
 
 
 def test_a_book_of_one_side_will_do() -> None:
@@ -57,7 +66,7 @@ def test_a_server_that_does_not_answer_is_no_error() -> None:
 
     async def scenario() -> ServedBook | None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(refuse), base_url="http://book") as client:
-            return await find_book(client)
+            return await find_book(client, random.Random(1))
 
     assert asyncio.run(scenario()) is None
 
@@ -67,7 +76,13 @@ def test_the_lines_are_commands_that_a_shell_reads_as_meant() -> None:
 
     commands = [shlex.split(line) for line in lines if line.startswith("  curl ")]
     assert len(commands) == 3
-    assert commands[0] == ["curl", "-s", "-H", "Authorization: Bearer kb-x", "http://127.0.0.1:8000/v1/orderbook/T-'1"]
+    assert commands[0] == [
+        "curl",
+        "-s",
+        "-H",
+        "Authorization: Bearer kb-x",
+        "http://127.0.0.1:8000/v1/orderbook/T-'1?depth=5",
+    ]
     assert json.loads(commands[1][commands[1].index("-d") + 1]) == {"market_ticker": "T-'1", "timestamp": KNOWN}
     assert any(line.endswith("http://127.0.0.1:8000") for line in lines)
     assert any(line.endswith("kb-x") for line in lines)

@@ -83,3 +83,12 @@ def test_a_module_says_what_it_owns_and_is_no_longer_than_it_should_be(path: Pat
 
 def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len((ast.get_docstring(function, clean=False) or "").splitlines())
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identified)
+def test_a_link_from_one_document_to_another_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), target

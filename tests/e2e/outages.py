@@ -40,12 +40,8 @@ def window(oracle: Oracle, ticker: str, outage: Outage) -> tuple[int, int] | Non
     """Return [from, to) in which a market's book cannot be known, None where it was not on air then."""
     slack_us = SLACK_US * oracle.stack.rate
     books = [row["sent_us"] for row in oracle.log.kinds["orderbook_snapshot"] if row["ticker"] == ticker]
-    over = [
-        row["sent_us"]
-        for row in oracle.log.kinds["market_lifecycle_v2"]
-        if row["ticker"] == ticker and '"determined"' in row["frame"]
-    ]
-    if not [one for one in books if one < outage.start_us] or [one for one in over if one < outage.start_us]:
+    market = oracle.stack.http.get(f"/v1/markets/{ticker}").raise_for_status().json()["data"]
+    if min(books, default=outage.start_us) >= outage.start_us or micros(market["close_time"]) <= outage.start_us:
         return None
     later = [one for one in books if one > outage.start_us]
     end_us = outage.end_us if outage.end_us is not None else min(later, default=None)

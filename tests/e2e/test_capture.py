@@ -1,7 +1,6 @@
 """The main job: recorded frames through sockets, segments and HTTP to books that equal the exchange's own."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,14 @@ def _folder(recorded_data: Path | None) -> Path:
     return recorded_data / "kalshi-gold15m"
 
 
-def test_eight_markets_in_a_minute(
-    tmp_path: Path, recorded_data: Path | None, record_property: Callable[[str, object], None]
-) -> None:
+def test_eight_markets_in_a_minute(tmp_path: Path, recorded_data: Path | None, figures: list[str]) -> None:
     folder = _folder(recorded_data)
     markets = tickers(folder, "2026-08-10")
     assert len(markets) == 8
     with running(tmp_path, shown="2026-08-10T21:44:00Z", rate=120, KALSHIBOOK_AUDIT_EVERY_S="3") as stack:
         play(stack, folder, markets)
         tally = interrogate(stack, markets, 200, random.Random(1))
-        record_property("tally", repr(tally))
+        figures.append(f"{stack.home.name}: {tally}")
         assert tally.wrong == []
         assert tally.refused.total() <= tally.asked // 100
         assert tally.rows > 260_000
@@ -44,7 +41,7 @@ def test_eight_markets_in_a_minute(
 def test_every_market_at_twenty_fold_speed(
     tmp_path: Path,
     recorded_data: Path | None,
-    record_property: Callable[[str, object], None],
+    figures: list[str],
     day: str,
     shown: str,
     questions: int,
@@ -54,7 +51,7 @@ def test_every_market_at_twenty_fold_speed(
     with running(tmp_path, shown=shown, rate=20, KALSHIBOOK_AUDIT_EVERY_S="10") as stack:
         play(stack, folder, markets)
         tally = interrogate(stack, markets, questions, random.Random(2))
-        record_property("tally", repr(tally))
+        figures.append(f"{stack.home.name}: {tally}")
         assert tally.wrong == []
         assert tally.refused.total() <= tally.asked // 100
         assert min(tally.by_market.values()) >= 100

@@ -1,7 +1,6 @@
 """The recorded day with the collector killed at ten random moments, and stalls of 5, 12 and 25 seconds."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,9 +61,7 @@ class Storm:
 
 
 @pytest.mark.fault
-def test_kills_and_stalls_at_twenty_fold_speed(
-    tmp_path: Path, recorded_data: Path | None, record_property: Callable[[str, object], None]
-) -> None:
+def test_kills_and_stalls_at_twenty_fold_speed(tmp_path: Path, recorded_data: Path | None, figures: list[str]) -> None:
     if recorded_data is None:
         pytest.skip("no recorded frames here; test_faults plays the same part")
     folder = recorded_data / "kalshi-gold15m"
@@ -80,10 +77,10 @@ def test_kills_and_stalls_at_twenty_fold_speed(
         oracle = Oracle(stack)
         oracle.refresh()
         verdicts = check(stack, oracle, markets, storm.outages, rng)
-        record_property("outages", repr((storm.outages, verdicts)))
+        figures.append(f"{stack.home.name}: {storm.outages} {verdicts}")
         assert verdicts.wrong == []
         assert verdicts.markets >= 8
         tally = interrogate(stack, markets, 1000, rng, every_row=False)
-        record_property("tally", repr(tally))
+        figures.append(f"{stack.home.name}: {tally}")
         assert tally.wrong == []
         assert tally.refused.total() <= tally.asked // 100

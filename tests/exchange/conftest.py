@@ -13,7 +13,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from exchange.config import ExchangeConfig, Ports
 from exchange.main import serve
@@ -110,23 +110,8 @@ def running(keys: Keys) -> Callable[..., contextlib.AbstractAsyncContextManager[
 
 
 @pytest.fixture
-def tell() -> Callable[..., Any]:
-    """Return what sends a command and what reads the next frame."""
-
-    async def send(client: ClientConnection, command_id: int, cmd: str, **params: Any) -> None:
-        await client.send(json.dumps({"id": command_id, "cmd": cmd, "params": params}))
-
-    return send
-
-
-@pytest.fixture
-def capture_folder() -> Path:
+def capture_folder(recorded_data: Path | None) -> Path:
     """The folder of recorded frames; skips where it is absent."""
-    import os
-
-    given = os.environ.get("KALSHIBOOK_TEST_DATA")
-    root = Path(given) if given else Path(__file__).parents[2].parent / "shared" / "data"
-    folder = root / "kalshi-gold15m"
-    if not folder.is_dir():
+    if recorded_data is None:
         pytest.skip("no recorded frames here; set KALSHIBOOK_TEST_DATA")
-    return folder
+    return recorded_data / "kalshi-gold15m"

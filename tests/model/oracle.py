@@ -76,6 +76,7 @@ class Oracle:
         self.close_us: dict[str, int] = {}
         self.over_us: dict[str, int] = {}
         self.finished: set[str] = set()
+        self.held: set[str] = set()  # markets with a span since the process began
         self.links: dict[int, Link] = {}
         self.conns = 0
 
@@ -112,6 +113,7 @@ class Oracle:
                     self._cut(conn, conn.heard_us + 1, conn.heard_us + 1)
         self.links.clear()
         self.finished.clear()
+        self.held.clear()
 
     def overflowed(self, link_id: int, ts_us: int, now_ns: int) -> None:
         link = self.links.get(link_id)
@@ -258,11 +260,10 @@ class Oracle:
         if ticker in self.finished:
             return
         self.finished.add(ticker)
-        spans = self.spans.get(ticker)
-        if spans:
+        if ticker in self.held:
             self.over_us.setdefault(ticker, ts_us)
-            if spans[-1].live:
-                spans[-1].end(ts_us, OVER)
+            if self.spans[ticker][-1].live:
+                self.spans[ticker][-1].end(ts_us, OVER)
 
     def _book(self, conn: Conn, ts_us: int, fact: Fact) -> None:
         ticker = fact.ticker or ""
@@ -284,6 +285,7 @@ class Oracle:
             else:
                 self._disproved(last, ts_us)
         first_exch_us = ts_us if conn.exch_us is None else conn.exch_us
+        self.held.add(ticker)
         spans.append(Span(conn, ts_us, book, dict(book), ts_us, first_exch_us, good_us=ts_us))
 
     def _change(self, span: Span, ts_us: int, fact: Fact) -> None:

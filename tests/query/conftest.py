@@ -142,7 +142,8 @@ class Journal:
         wanted = hour if hour is not None else max([*stamped, self._hour or 0])
         if wanted != self._hour:
             self._open(wanted or max(self.heard_us.values()) // HOUR)
-        assert self._hour is not None and self._flush is not None
+        assert self._hour is not None
+        assert self._flush is not None
         tables = {table: self._write(table, found) for table, found in self._pending.items() if found}
         closes = {row["ts_recv"] // HOUR for row in rows if row["kind"] == CLOSE}
         record = FlushRecord(

@@ -21,7 +21,7 @@ def test_a_page_is_told_exactly(client: Client) -> None:
     assert answer.text.partition(',"request_id"')[0] == (
         f'{{"data":[{{"market_ticker":"{GOLD}","ts":"{text(11)}","ts_exchange":"{text(10.5)}","conn":{CONN},"seq":2,'
         '"price_cents":45,"delta_amount":-20,"side":"yes"},'
-        f'{{"market_ticker":"{GOLD}","ts":"{text(12)}","ts_exchange":null,"conn":{CONN},"seq":3,'
+        f'{{"market_ticker":"{GOLD}","ts":"{text(12)}","ts_exchange":"{text(11.5)}","conn":{CONN},"seq":3,'
         '"price_cents":45.01,"delta_amount":0.5,"side":"yes"}],"next_cursor":null,"has_more":false,"complete":false,'
         f'"gaps":[{{"from":"{text(0)}","to":"{text(10)}","reason":"late_start"}},'
         f'{{"from":"{text(20)}","to":"{text(30)}","reason":"seq_gap"}}],"why_empty":null'
@@ -33,6 +33,7 @@ def test_orphans_are_left_out_unless_asked_for(client: Client) -> None:
     assert all(list(row) == FIELDS for row in deltas(client).json()["data"])
     rows = deltas(client, orphans=True).json()["data"]
     assert all(list(row) == [*FIELDS, "kind"] for row in rows)
+    assert [row["ts_exchange"] for row in rows] == [text(10.5), text(11.5), None]
     assert [(row["seq"], row["kind"]) for row in rows] == [(2, "delta"), (3, "delta"), (9, "orphan")]
 
 

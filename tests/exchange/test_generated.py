@@ -1,0 +1,140 @@
+"""The generated source: deterministic, never crossed, never negative, every trade covered by a change, whole lives."""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from book.ladder import Book
+from exchange.generated import Generated
+from exchange.steps import BookSet, Changed, Listed, Milestone, Step, Traded
+from exchange.universe import STRUCTURES, grid, lasting
+
+START_US = 1_795_564_800_000_000 + 123_456
+
+
+def source(
+    seed: int = 1, markets: int = 30, rate: int = 1_000, cycle_s: int = 20, *, legacy: bool = False
+) -> Iterator[Step]:
+    return Generated(seed, START_US, markets=markets, messages_per_s=rate, cycle_s=cycle_s, legacy=legacy).steps()
+
+
+def until(steps: Iterator[Step], seconds: int) -> list[Step]:
+    return list(itertools.takewhile(lambda step: step.at_us < START_US + seconds * 1_000_000, steps))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 10**9))
+def test_books_stay_whole_and_trades_agree_with_changes(seed: int) -> None:
+    books: dict[str, Book] = {}
+    prices: dict[str, frozenset[int]] = {}
+    open_now: set[str] = set()
+    last_us = START_US
+    taken: Counter[tuple[str, int, int]] = Counter()
+    for step in until(source(seed), 45):
+        assert step.at_us >= last_us
+        last_us = step.at_us
+        if isinstance(step, Listed):
+            ticker = step.market.ticker
+            assert ticker not in books
+            books[ticker] = Book(step.levels)
+            prices[ticker] = frozenset(grid(step.market.price_level_structure or ""))
+            if step.market.status == "active":
+                open_now.add(ticker)
+            continue
+        ticker = step.ticker
+        if isinstance(step, Changed):
+            assert ticker in open_now
+            assert step.price_e4 in prices[ticker]
+            assert step.change_e2
+            books[ticker].apply(step.side, step.price_e4, step.change_e2)  # raises where it would be negative
+            taken[ticker, step.side, step.price_e4] = -step.change_e2
+        elif isinstance(step, Traded):
+            assert ticker in open_now
+            maker = 1 - step.taker_side
+            maker_price_e4 = 10_000 - step.yes_price_e4 if maker else step.yes_price_e4
+            if not step.block:
+                assert taken.pop((ticker, maker, maker_price_e4)) == step.qty_e2
+        elif isinstance(step, BookSet):
+            books[ticker] = Book(step.levels)
+        elif isinstance(step, Milestone) and step.status is not None:
+            (open_now.add if step.status == "active" else open_now.discard)(ticker)
+        best = [books[ticker].best(side) for side in (0, 1)]
+        if best[0] is not None and best[1] is not None:
+            assert best[0][0] + best[1][0] < 10_000, ticker
+
+
+def test_the_same_seed_gives_the_same_steps_and_another_does_not() -> None:
+    first, again, other = (list(itertools.islice(source(seed), 20_000)) for seed in (5, 5, 6))
+    assert first == again
+    assert first != other
+
+
+def test_a_short_life_from_listing_to_settlement() -> None:
+    steps = until(source(cycle_s=20), 80)
+    lives: defaultdict[str, list[str]] = defaultdict(list)
+    for step in steps:
+        if isinstance(step, Milestone):
+            kind = step.message["event_type"] if step.message else ""
+            lives[step.ticker].append(f"{step.status}:{kind}")
+        elif isinstance(step, BookSet):
+            lives[step.ticker].append("empty")
+        elif isinstance(step, Listed) and step.announce:
+            assert (step.market.status, step.levels) == ("initialized", ())
+            lives[step.market.ticker].append("listed")
+    whole = [life for life in lives.values() if life[0] == "listed" and life[-1].startswith("finalized")]
+    assert whole
+    for life in whole:
+        assert life == [
+            "listed", "active:", "inactive:deactivated", "active:activated", "empty", "closed:", "empty",
+            "determined:determined", "finalized:settled",
+        ]  # fmt: skip
+    tickers = [step.market.ticker for step in steps if isinstance(step, Listed)]
+    assert len(tickers) == len(set(tickers))
+
+
+def test_pace_bursts_fractions_and_uneven_activity() -> None:
+    steps = until(source(markets=200, rate=1_000, cycle_s=900), 60)
+    flow = [step for step in steps if isinstance(step, Changed | Traded)]
+    assert 0.7 * 60_000 < len(flow) < 1.3 * 60_000
+    tenths = Counter((step.at_us - START_US) // 100_000 for step in flow)
+    assert max(tenths.values()) > 4 * len(flow) / 600, "bursts"
+    activity = sorted(Counter(step.ticker for step in flow).values(), reverse=True)
+    assert activity[0] > 20 * activity[len(activity) // 2]
+    changes = [step for step in flow if isinstance(step, Changed)]
+    fractional = sum(step.change_e2 % 100 != 0 for step in changes) / len(changes)
+    assert 0.05 < fractional < 0.4
+    assert any(step.price_e4 % 100 for step in changes), "prices finer than a cent"
+    trades = [step for step in flow if isinstance(step, Traded)]
+    assert 0.02 < len(trades) / len(flow) < 0.3
+    assert len({trade.trade_id for trade in trades}) == len(trades)
+    assert {trade.block for trade in trades} == {True, False}
+
+
+def test_legacy_keeps_to_whole_cents_and_contracts() -> None:
+    for step in until(source(legacy=True), 20):
+        if isinstance(step, Changed):
+            assert step.price_e4 % 100 == step.change_e2 % 100 == 0
+        elif isinstance(step, Listed):
+            assert all(price % 100 == qty % 100 == 0 for _, price, qty in step.levels)
+
+
+@pytest.mark.parametrize("markets", [1, 200, 12_000])
+def test_as_many_markets_as_asked_for_each_with_a_name_of_its_own(markets: int) -> None:
+    opening = list(itertools.takewhile(lambda s: isinstance(s, Listed), source(markets=markets, rate=1)))
+    tickers = [step.market.ticker for step in opening if isinstance(step, Listed)]
+    assert len(tickers) == len(set(tickers)) == markets
+    assert len({step.market_id for step in opening if isinstance(step, Listed)}) == markets
+
+
+def test_grids() -> None:
+    for name in STRUCTURES:
+        prices = grid(name)
+        assert all(0 < price < 10_000 for price in prices)
+        assert [10_000 - price for price in reversed(prices)] == list(prices), "both sides quote the same prices"
+    assert (len(grid("linear_cent")), len(grid("deci_cent"))) == (99, 999)
+    structures = {spec.market.price_level_structure for spec in lasting(200, 1, START_US)}
+    assert structures == set(STRUCTURES)
