@@ -39,7 +39,7 @@ class Discovery:
         self._combos = combos
 
     async def run(self) -> None:
-        """Discover until cancelled: all open markets on each new connection and every five minutes, changed ones at once.
+        """Discover until cancelled: all open markets per new connection and every five minutes, changed ones soon.
 
         What was open and is listed no more is asked for by name, since its end may have been told while nobody heard.
 

@@ -6,9 +6,12 @@ one worker thread at a time.
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from book.errors import CollectorError
 from book.records import HOUR_US, Kind, Reason
@@ -24,6 +27,7 @@ from lake.segment import SegmentWriter
 SEAL_BYTES = 64 << 20
 WRITE_TRIES = 2
 LOOK_BACK_HOURS = 48
+BATCHES_A_PART = 1024
 
 
 class _Open:
@@ -52,12 +56,13 @@ class Journal:
         self._next: dict[str, int] = {}
         self._hour = -1
         self._flush: FlushWriter | None = None
-        self._conns: dict[int, ConnMark] = {}
         self.recovered = recover_shard(home, shard)
-        last = self._last_record()
+        found = self._last_hour()
+        last = found.last if found else None
         self._number = last.n if last else 0
         self.last_us = last.at_us if last else 0
-        self.last_conn = max((int(conn) for conn in last.conns), default=0) if last else 0
+        self._conns = {conn: mark._replace(up=0) for conn, mark in found.conns.items()} if found else {}
+        self.last_conn = max(self._conns, default=0)
         self._crashed = {int(conn): mark for conn, mark in last.conns.items() if mark.up} if last else {}
 
     def close_crashed(self, hour: int) -> int:
@@ -152,7 +157,8 @@ class Journal:
             writer.append(record)
         except OSError:
             writer = FlushWriter(path)
-            writer.append(record)
+            if writer.last is None or writer.last.n != record.n:
+                writer.append(record)  # else its line was whole, and opening the file has made it durable
         self._flush = writer
 
     def _start(self, table: str) -> _Open:
@@ -170,17 +176,21 @@ class Journal:
                 self._seal(table)
 
     def _seal(self, table: str) -> None:
+        """Seal a segment; where that fails it is cut back to what is acknowledged, and recovery seals it."""
         one = self._open.pop(table)
-        one.writer.seal({conn: (mark.last_frame_us, mark.last_seq) for conn, mark in self._conns.items()})
+        try:
+            one.writer.seal({conn: (mark.last_frame_us, mark.last_seq) for conn, mark in self._conns.items()})
+        except OSError:
+            one.writer.abandon(one.durable)
 
-    def _last_record(self) -> FlushRecord | None:
-        """Return the shard's last acknowledgement, looking back over hours in which there was none."""
+    def _last_hour(self) -> Recovered | None:
+        """Return the hour of the shard's last acknowledgement, looking back over hours in which there was none."""
         known = {found.hour_dir: found for found in self.recovered}
         for hour in reversed(paths.hours(self._home, self._shard)):
             folder = paths.hour_dir(self._home, self._shard, hour)
             found: Recovered = known.get(folder) or recover_hour(folder)
             if found.last is not None:
-                return found.last
+                return found
         return None
 
     def _open_at_crash(self) -> list[tuple[str, int]]:
@@ -195,18 +205,29 @@ class Journal:
                 continue
             reader = Hour(paths.hour_dir(self._home, self._shard, hour), self._shard, hour)
             reader.poll()
-            table = reader.table("orderbook").select(["ticker", "ts_recv", "conn", "kind"])
-            columns = (
-                table[name].cast("int64" if name == "ts_recv" else table[name].type) for name in table.column_names
-            )
-            for ticker, ts_us, conn, kind in zip(*(column.to_pylist() for column in columns), strict=True):
-                if conn in self._crashed and kind in (Kind.SNAPSHOT, Kind.CHECKPOINT, Kind.CLOSE):
-                    last[ticker, conn] = (kind, ts_us)
+            for ticker, ts_us, conn, kind in _bases_and_closes(reader, list(self._crashed)):
+                last[ticker, conn] = (kind, ts_us)
         return [
             (ticker, conn)
             for (ticker, conn), (kind, ts_us) in last.items()
             if kind != Kind.CLOSE or ts_us > self._crashed[conn].last_frame_us + 1
         ]
+
+
+def _bases_and_closes(hour: Hour, conns: list[int]) -> Iterator[tuple[str, int, int, int]]:
+    """Yield (ticker, ts_us, conn, kind) of the snapshots, checkpoints and closes of some conns, in log order.
+
+    Cost: the hour's rows are decoded a part at a time; only those yielded become Python objects.
+    """
+    count = hour.batches("orderbook").count
+    kinds = pa.array([Kind.SNAPSHOT, Kind.CHECKPOINT, Kind.CLOSE], pa.int8())
+    for start in range(0, count, BATCHES_A_PART):
+        numbers = range(start, min(count, start + BATCHES_A_PART))
+        rows = hour.decode("orderbook", numbers, ["ticker", "ts_recv", "conn", "kind"])
+        wanted = pc.and_(pc.is_in(rows["kind"], kinds), pc.is_in(rows["conn"], pa.array(conns, pa.int64())))
+        rows = rows.filter(wanted)
+        columns = (rows["ticker"], rows["ts_recv"].cast("int64"), rows["conn"], rows["kind"])
+        yield from zip(*(column.to_pylist() for column in columns), strict=True)
 
 
 def _lock(home: Path, shard: int) -> int:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from collector.discovery import Discovery
 from collector.journal import Journal
 from collector.metadata import Versions
@@ -19,12 +17,13 @@ from collector.recorder import Recorder
 from collector.session import Limits
 from collector.signing import Signer
 from collector.venue_rest import VenueRest
+from ops import logs
 from ops.settings import Settings
 
 
 async def collect(settings: Settings) -> None:
     """Record the venue that the settings name until SIGTERM or SIGINT; return when everything is flushed and sealed."""
-    log: Callable[..., None] = structlog.get_logger("collector").info
+    log: Callable[..., None] = logs.get("collector").info
     limits = Limits(
         silence_s=settings.silence_s,
         watchdog_s=settings.watchdog_s,

@@ -257,12 +257,11 @@ class Session:
             self._note_silence(link, int(mono_ns[first]), int(stamps[first]))
             if payload is Mark.OVERFLOW:
                 self._overflow(link, int(stamps[first]))
-            part, heard = items[first:end], stamps[first:end]
-            if not _all_frames(part):
-                places = [i for i, item in enumerate(part) if isinstance(item[2], bytes)]
-                part, heard = [part[i] for i in places], heard[places]
-            if part:
-                frames = [item[2] for item in part]
+            frames = [item[2] for item in items[first:end] if isinstance(item[2], bytes)]
+            heard = stamps[first:end]
+            if len(frames) < end - first:
+                heard = heard[[isinstance(item[2], bytes) for item in items[first:end]]]
+            if frames:
                 self.intake.frames(link, frames, heard, int(mono_ns[end - 1]))
                 link.queued_us = int(heard[-1])
             self._heard(link, int(mono_ns[end - 1]), int(stamps[end - 1]))
