@@ -102,7 +102,8 @@ def _pump(played: tape.Tape, folder: Path) -> Iterator[Pumped]:
     tape_path = folder / f"{played.name}.tape"
     played.save(tape_path)
     certificate_path, key_path = certificate.write(folder)
-    command = [sys.executable, "-m", "bench.pump", tape_path, certificate_path, key_path, str(PUMP_CORE)]
+    files = [str(path) for path in (tape_path, certificate_path, key_path)]
+    command = [sys.executable, "-m", "bench.pump", *files, str(PUMP_CORE)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -114,7 +115,7 @@ def _pump(played: tape.Tape, folder: Path) -> Iterator[Pumped]:
 
 def _receive(side: Side, pumped: Pumped, home: Path) -> Run:
     """Run one receiver in a process of its own. Raises CalledProcessError where it fails, TimeoutExpired."""
-    command = [sys.executable, "-m", "bench.receiver", *side, pumped.tape_path, home]
+    command = [sys.executable, "-m", "bench.receiver", *side, str(pumped.tape_path), str(home)]
     command += [str(number) for number in (pumped.port, pumped.control, RECEIVER_CORE)]
     # The collector trusts what the system trusts: in this one process that is the run's certificate.
     environ = os.environ | {"SSL_CERT_FILE": str(pumped.certificate_path)}

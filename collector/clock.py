@@ -20,18 +20,35 @@ class Stamper:
     Between two observations of the wall clock stamps follow monotonic time. An observation slews them at most 500 ppm
     towards the wall clock. A difference of more than 250 ms is a step: forward, stamps jump to the wall clock;
     backward, they go on and are slewed; either is reported once, and again only when the difference changes by 250 ms.
-    ``show`` turns machine microseconds into the time shown (a rehearsal's, or the same).
+    ``show`` turns machine microseconds into the time shown (a rehearsal's, or the same), later ones never earlier.
+    ``floor_us`` is the least stamp that may be given: where the clock stands before it, as after a restart behind a
+    backward step, stamps go on from it.
     """
 
     def __init__(
         self, wall_us: int, mono_ns: int, show: Callable[[Stamps], Stamps] = lambda stamps: stamps, *, floor_us: int = 0
     ) -> None:
         self._show = show
-        self._offset_us = wall_us - mono_ns // 1000
+        ahead_us = self._ahead_us(wall_us, floor_us)
+        self._offset_us = wall_us - mono_ns // 1000 + ahead_us
         self._mono_us = mono_ns // 1000
-        self._seen_us = 0
+        self._seen_us = -ahead_us
         self._floor_us = floor_us
         self.last_us = floor_us
+
+    def _ahead_us(self, wall_us: int, floor_us: int) -> int:
+        """Return the least number of machine microseconds after ``wall_us`` at which the floor is shown."""
+
+        def reaches(ahead_us: int) -> bool:
+            return bool(self._show(np.array([wall_us + ahead_us], np.int64))[0] >= floor_us)
+
+        below, above = -1, 0
+        while not reaches(above):
+            below, above = above, 2 * above + 1
+        while above - below > 1:
+            middle = (below + above) // 2
+            below, above = (below, middle) if reaches(middle) else (middle, above)
+        return above
 
     @property
     def offset_us(self) -> int:

@@ -101,6 +101,7 @@ class Connection:
         self._socket = socket
         self._link = link
         self._queue = queue
+        self._commands: asyncio.Queue[bytes] = asyncio.Queue()
         self.reason = Reason.DISCONNECT
 
     @property
@@ -109,27 +110,37 @@ class Connection:
         return int(self._socket.local_address[1])
 
     async def run(self) -> None:
-        """Receive until the connection ends, then put its end, with its reason, into the queue."""
-        pings = asyncio.create_task(self._ping())
+        """Receive and send until the connection ends, then put its end, with its reason, into the queue.
+
+        A bug in what pings or sends ends the connection too, and is raised.
+        """
         try:
-            await self._socket.wait_closed()
+            async with asyncio.TaskGroup() as tasks:
+                busy = [tasks.create_task(work) for work in (self._ping(), self._send_all())]
+                await self._socket.wait_closed()
+                for task in busy:
+                    task.cancel()
         finally:
-            pings.cancel()
             self._socket.transport.abort()
             self._queue.mark(self._link, Ended(self.reason), time.monotonic_ns())
 
-    async def send(self, command: bytes) -> None:
-        """Send a command; a connection that does not take it in time is ended."""
-        try:
-            async with asyncio.timeout(SEND_WITHIN_S):
-                await self._socket.send(command, text=True)
-        except (ConnectionClosed, TimeoutError):
-            self.abort(Reason.DISCONNECT)
+    def send(self, command: bytes) -> None:
+        """Have a command sent after those before it; a connection that does not take it in time is ended."""
+        self._commands.put_nowait(command)
 
     def abort(self, reason: Reason) -> None:
         """End the connection at once."""
         self.reason = reason
         self._socket.transport.abort()
+
+    async def _send_all(self) -> None:
+        try:
+            while True:
+                command = await self._commands.get()
+                async with asyncio.timeout(SEND_WITHIN_S):
+                    await self._socket.send(command, text=True)
+        except (ConnectionClosed, TimeoutError):
+            self._socket.transport.abort()
 
     async def _ping(self) -> None:
         """Ping each second; each pong is marked where it arrived among the frames."""
@@ -139,7 +150,7 @@ class Connection:
                 pong.add_done_callback(self._heard)
                 await asyncio.sleep(PING_EVERY_S)
         except ConnectionClosed:
-            return
+            self._socket.transport.abort()  # also where the venue has said goodbye and holds the socket open
 
     def _heard(self, pong: "asyncio.Future[float]") -> None:
         if not pong.cancelled() and pong.exception() is None:
@@ -155,7 +166,7 @@ async def dial(
     try:
         socket = await connect(
             url,
-            create_connection=partial(_Socket, partial(queue.put, link)),
+            create_connection=cast("type[ClientConnection]", partial(_Socket, partial(queue.put, link))),
             additional_headers=headers,
             open_timeout=OPEN_WITHIN_S,
             ping_interval=None,

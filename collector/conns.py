@@ -15,7 +15,8 @@ SHARDS = 1024
 class Conn:
     """One subscription; stamps in microseconds.
 
-    ``frame_us`` is the last frame of any kind heard on its connection, ``order_us`` its last message in order,
+    ``frame_us`` is the last frame of any kind heard on its connection, ``order_us`` its last message in order and
+    ``order_seq`` that one's number,
     ``exch_us`` the greatest exchange time seen on it, ``ended`` the instants at which spans on it have ended.
     """
 
@@ -26,6 +27,7 @@ class Conn:
     frame_us: int
     tracker: SequenceTracker = field(default_factory=SequenceTracker)
     order_us: int | None = None
+    order_seq: int = 0
     exch_us: int = NO_TIME_US
     up: bool = True
     ended: dict[int, int] = field(default_factory=dict)

@@ -5,7 +5,7 @@ one hour's at a time.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from book.errors import FrameError
 from book.records import Reason
 from book.sequence import Verdict
-from book.wire.batch import NO_TIME_US, DeltaColumns, decode_batch
+from book.wire.batch import NO_TIME_US, DeltaColumns, TradeColumns, decode_batch
 from book.wire.commands import DELETE_MARKETS, LIFECYCLE, ORDERBOOK, Unsubscribe, Update
 from book.wire.messages import (
     Delta,
@@ -28,6 +28,7 @@ from book.wire.messages import (
     Unsubscribed,
     VenueError,
 )
+from collector import columns
 from collector.asks import UNKNOWN_SUBSCRIPTION
 from collector.conns import Conn, ConnNumbers
 from collector.links import Link
@@ -61,34 +62,35 @@ class Intake:
     def frames(self, link: Link, frames: Sequence[bytes], ts_us: Ints, now_ns: int) -> None:
         """Take frames of one link and one hour with their stamps, shape (n,), in order of arrival."""
         batch = decode_batch(frames)
-        place, start = batch.deltas.place, 0
+        deltas, trades = batch.deltas, batch.trades
+        delta = trade = 0
         for index, message in batch.others:
+            end = int(np.searchsorted(trades.place, index))
+            self._trades(link, trades, trade, end, ts_us)
+            trade = end
             if not isinstance(message, Trade):
-                end = int(np.searchsorted(place, index))
-                self._deltas(link, batch.deltas, start, end, ts_us)
-                start = end
+                end = int(np.searchsorted(deltas.place, index))
+                self._deltas(link, deltas, delta, end, ts_us)
+                delta = end
             stamp = int(ts_us[index])
             if isinstance(message, FrameError):
                 self._unreadable(link, message, frames[index], stamp)
             else:
                 self._message(link, message, stamp, now_ns)
-        self._deltas(link, batch.deltas, start, len(place), ts_us)
+        self._trades(link, trades, trade, len(trades.place), ts_us)
+        self._deltas(link, deltas, delta, len(deltas.place), ts_us)
         self.counts["frames"] += len(frames)
 
-    def end_conn(self, conn: Conn, last_us: int, reveal_us: int, reason: Reason) -> None:
-        """End a conn for good."""
+    def end_conn(self, conn: Conn, last_us: int, reveal_us: int, reason: Reason, seq: int | None = None) -> None:
+        """End a conn for good; ``seq`` is that of its last valid message, where the last one taken was not valid."""
         if conn.up:
-            self._spans.end_conn(conn, last_us, reveal_us, conn.tracker.last, reason)
+            self._spans.end_conn(conn, last_us, reveal_us, conn.tracker.last if seq is None else seq, reason)
             conn.up = False
             self.ended.append(conn)
             self.notes.append(("conn_ended", {"conn": conn.id, "reason": reason.value}))
 
     def _deltas(self, link: Link, deltas: DeltaColumns, start: int, end: int, ts_us: Ints) -> None:
-        if start == end:
-            return
-        sids = deltas.sid[start:end]
-        for sid in np.unique(sids).tolist():
-            chosen = start + np.flatnonzero(sids == sid)
+        for sid, chosen in columns.by_sid(deltas.sid, start, end):
             conn = link.conns.get(sid)
             if conn is None:
                 self._early(link, sid, deltas, chosen)
@@ -97,27 +99,41 @@ class Intake:
             else:
                 self.counts["after_end"] += len(chosen)
 
+    def _trades(self, link: Link, trades: TradeColumns, start: int, end: int, ts_us: Ints) -> None:
+        for sid, chosen in columns.by_sid(trades.sid, start, end):
+            conn = link.conns.get(sid)
+            if conn is None:
+                for i in chosen.tolist():
+                    self._keep_early(link, sid, columns.trade_message(trades, i))
+            elif conn.up:
+                for taken in self._runs(link, conn, trades.seq[chosen], ts_us[trades.place[chosen]]):
+                    self.trades.add_all(**columns.trade_rows(trades, chosen[taken], conn.id, ts_us))
+            else:
+                self.counts["after_end"] += len(chosen)
+
     def _early(self, link: Link, sid: int, deltas: DeltaColumns, chosen: Ints) -> None:
         for i in chosen.tolist():
-            level = (int(deltas.side[i]), int(deltas.price_e4[i]), int(deltas.change_e2[i]))
-            exch_us = int(deltas.ts_exch_us[i])
-            message = Delta(
-                sid, int(deltas.seq[i]), deltas.ticker[i], *level, None if exch_us == NO_TIME_US else exch_us
-            )
-            self._keep_early(link, sid, message)
+            self._keep_early(link, sid, columns.delta_message(deltas, i))
 
     def _run(self, link: Link, conn: Conn, deltas: DeltaColumns, chosen: Ints, ts_us: Ints) -> None:
         """Take deltas of one conn: runs in order at once, whatever breaks the order by itself."""
         seq, stamps = deltas.seq[chosen], ts_us[deltas.place[chosen]]
         numbers = self._spans.numbers
-        tickers = deltas.ticker if len(chosen) == len(deltas.ticker) else [deltas.ticker[i] for i in chosen.tolist()]
-        market = np.array(
-            [self._spans.market(name) if (n := numbers.get(name)) is None else n for name in tickers], np.int64
-        )
-        columns = (
+        tickers = columns.picked(deltas.ticker, chosen)
+        known = list(map(numbers.get, tickers))
+        if None in known:
+            known = [self._spans.market(name) for name in tickers]
+        market = np.array(known, np.int64)
+        fields = (
             market, stamps, deltas.ts_exch_us[chosen], seq,
             deltas.side[chosen].astype(np.int64), deltas.price_e4[chosen], deltas.change_e2[chosen],
         )  # fmt: skip
+        for taken in self._runs(link, conn, seq, stamps):
+            self._spans.deltas(conn, *(field[taken] for field in fields))
+        self.missing(link)
+
+    def _runs(self, link: Link, conn: Conn, seq: Ints, stamps: Ints) -> Iterator[slice]:
+        """Yield what is to be taken of one conn's messages, in order: whole runs, else one by one."""
         at = 0
         while at < len(seq):
             conn.frame_us = max(conn.frame_us, int(stamps[at]))
@@ -125,10 +141,9 @@ class Intake:
             if not taken and self._in_order(link, conn, int(seq[at]), int(stamps[at])):
                 taken = 1
             if taken:
-                self._spans.deltas(conn, *(column[at : at + taken] for column in columns))
-                conn.order_us = int(stamps[at + taken - 1])
+                yield slice(at, at + taken)
+                conn.order_us, conn.order_seq = int(stamps[at + taken - 1]), conn.tracker.last
             at += max(1, taken)
-        self.missing(link)
 
     def missing(self, *links: Link) -> None:
         """Ask again, on whichever of the links has them, for books that the spans have just given up."""
@@ -180,7 +195,7 @@ class Intake:
             return
         self._take(link, conn, message, ts_us, now_ns)
         if seq is not None:
-            conn.order_us = ts_us
+            conn.order_us, conn.order_seq = ts_us, conn.tracker.last
 
     def _take(self, link: Link, conn: Conn, message: Message, ts_us: int, now_ns: int) -> None:
         match message:
@@ -235,7 +250,7 @@ class Intake:
     def _broken(self, link: Link, conn: Conn, ts_us: int, now_ns: int) -> None:
         """End a subscription that the venue no longer serves, at its last message in order, and subscribe anew."""
         last_us = ts_us if conn.order_us is None else conn.order_us
-        self.end_conn(conn, last_us, ts_us, Reason.CHANNEL_ERROR)
+        self.end_conn(conn, last_us, ts_us, Reason.CHANNEL_ERROR, conn.order_seq)
         self.missing(link)
         link.asks.gone(conn.channel, now_ns)
 
@@ -362,7 +377,7 @@ class Intake:
                 self._spans.end_conn(conn, ts_us if last_us is None else last_us, ts_us, before, Reason.UNREPRESENTABLE)
             self.missing(link)
         if error.seq is not None:
-            conn.order_us = ts_us
+            conn.order_us, conn.order_seq = ts_us, conn.tracker.last
 
 
 def _ends(message: Message) -> bool:

@@ -70,7 +70,7 @@ class Journal:
         if not self._crashed:
             return 0
         names: list[str] = []
-        rows = OrderbookRows(lambda market: names[market])
+        rows = OrderbookRows(names)
         hours: set[int] = set()
         for ticker, conn in self._open_at_crash():
             mark = self._crashed[conn]

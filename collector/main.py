@@ -39,15 +39,24 @@ async def collect(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, recorder.stop)
     signer = _signer(settings)
-    rest = VenueRest(settings.kalshi_rest_url, signer)
+    rest = VenueRest(
+        settings.kalshi_rest_url,
+        signer,
+        lambda error: log("document_unreadable", ticker=error.ticker, error=str(error)),
+    )
     versions = Versions()
-    await asyncio.to_thread(versions.load, settings.home, settings.shard)
-    discovery = Discovery(rest, recorder.session, versions, recorder.now_us, log, combos=settings.combos)
-    async with asyncio.TaskGroup() as group:
-        discovering = group.create_task(discovery.run())
-        await recorder.run(settings.kalshi_ws_url, signer)
-        discovering.cancel()
-    await rest.close()
+    try:
+        async with asyncio.TaskGroup() as group:
+            loading = group.create_task(asyncio.to_thread(versions.load, settings.home, settings.shard))
+            discovery = Discovery(
+                rest, recorder.session, versions, recorder.now_us, log, combos=settings.combos, loaded=loading
+            )
+            discovering = group.create_task(discovery.run())
+            await recorder.run(settings.kalshi_ws_url, signer)
+            discovering.cancel()
+            loading.cancel()
+    finally:
+        await rest.close()
     log("stopped")
 
 

@@ -69,8 +69,6 @@ class Recorder:
 
     def stop(self) -> None:
         """End the connection, flush and return from ``run``."""
-        for connection in self._connections.values():
-            connection.reason = Reason.SHUTDOWN
         self._stop.set()
         self._wake.set()
 
@@ -88,9 +86,14 @@ class Recorder:
                 if connecting.done():
                     connecting.result()
         finally:
+            for connection in self._connections.values():
+                connection.reason = Reason.SHUTDOWN
             connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+            ends = await asyncio.gather(connecting, return_exceptions=True)
         await self._drain()
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     async def _wait(self) -> None:
         if len(self._queue) < BATCH_FRAMES:
@@ -109,12 +112,12 @@ class Recorder:
             for hour in self.session.feed(items[start : start + BATCH_FRAMES]):
                 await self._flush(hour)
         self.session.clock(time.time_ns() // 1000, time.monotonic_ns())
-        now_ns = time.monotonic_ns()
-        if now_ns - self._ticked_ns >= TICK_NS:
-            self._ticked_ns = now_ns
-            self.session.tick(now_ns, self.now_us())
-            await self._act()
-        if now_ns - self._flushed_ns >= FLUSH_AT_LEAST_NS:
+        # By the time of taking: what arrived while a slow disk kept us is no silence of the venue's, nor unanswered.
+        if taken_ns - self._ticked_ns >= TICK_NS:
+            self._ticked_ns = taken_ns
+            self.session.tick(taken_ns, self.session.peek(taken_ns))
+            self._act()
+        if time.monotonic_ns() - self._flushed_ns >= FLUSH_AT_LEAST_NS:
             await self._flush(self.session.stamp(taken_ns) // HOUR_US)
 
     async def _flush(self, hour: int) -> None:
@@ -124,14 +127,14 @@ class Recorder:
         for event, fields in self.session.notes():
             self._log(event, **fields)
 
-    async def _act(self) -> None:
+    def _act(self) -> None:
         for link, reason in list(self.session.dead.items()):
             if link in self._connections:
                 self._connections[link].abort(reason)
         for link, command in self.session.commands():
             connection = self._connections.get(link)
             if connection is not None:
-                await connection.send(command)
+                connection.send(command)
 
     async def _connect(self, url: str, signer: Signer | None) -> None:
         backoff = Backoff(self._rng)

@@ -3,7 +3,6 @@
 Owns the buffers and their turning into Arrow record batches. Never decides what is written.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,11 @@ _COLUMNS = 10
 
 
 class OrderbookRows:
-    """Rows of the orderbook table; ``name_of`` gives the ticker of a market's number."""
+    """Rows of the orderbook table; ``names`` holds the ticker of each market's number, and may grow."""
 
-    def __init__(self, name_of: Callable[[int], str]) -> None:
-        self._name_of = name_of
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._texts = pa.array([], pa.string())
         self._blocks: list[npt.NDArray[np.int64]] = []
         self._singles: list[tuple[int, ...]] = []
         self.count = 0
@@ -94,7 +94,9 @@ class OrderbookRows:
         self._blocks = []
         self.count = 0
         found, codes = np.unique(market, return_inverse=True)
-        names = pa.array([self._name_of(number) for number in found.tolist()], pa.string())
+        if len(self._texts) != len(self._names):
+            self._texts = pa.array(self._names, pa.string())
+        names = self._texts.take(pa.array(found))
         level = price != _NONE
         texts = [None if code == _NONE else _REASONS[code].value for code in reason.tolist()] if _any(reason) else None
         columns = [
@@ -118,22 +120,32 @@ class OrderbookRows:
 
 
 class TableRows:
-    """Rows of a table that grows slowly, one mapping a row."""
+    """Rows of a table that grows slowly, as columns of plain values."""
 
     def __init__(self, table: str) -> None:
         self._schema = TABLES[table]
-        self._rows: list[dict[str, Any]] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._count = 0
 
     def add(self, **row: Any) -> None:
         """Add a row; columns left out are null, times are integer microseconds."""
-        self._rows.append(row)
+        for name, column in self._columns.items():
+            column.append(row.get(name))
+        self._count += 1
+
+    def add_all(self, count: int, **columns: list[Any]) -> None:
+        """Add ``count`` rows, a list of that length a column; columns left out are null."""
+        for name, column in self._columns.items():
+            column += columns.get(name) or [None] * count
+        self._count += count
 
     def take(self) -> Any | None:
         """Return the rows so far as one record batch and start anew; None where there are none."""
-        if not self._rows:
+        if not self._count:
             return None
-        rows, self._rows = self._rows, []
-        columns = [pa.array([row.get(field.name) for row in rows], _plain(field.type)) for field in self._schema]
+        columns = [pa.array(self._columns[field.name], _plain(field.type)) for field in self._schema]
+        self._columns = {name: [] for name in self._schema.names}
+        self._count = 0
         arrays = [
             column.dictionary_encode() if pa.types.is_dictionary(field.type) else column
             for column, field in zip(columns, self._schema, strict=True)

@@ -65,6 +65,7 @@ class Session:
         self._endings: list[tuple[int, str]] = []
         self._times: dict[str, tuple[int, int]] = {}
         self._listed: dict[str, None] = {}
+        self._over: dict[str, None] = {}
         self._tidied_ns = 0
         self._without_room = 0
         self.links: dict[int, Link] = {}
@@ -72,14 +73,12 @@ class Session:
         self.intake = Intake(self.spans, numbers)
         self.metadata = {table: TableRows(table) for table in ("markets", "events", "series")}
         self.dead: dict[int, Reason] = {}
-        self.opened_links = 0
 
     def opened(self, link_id: int, port: int, now_ns: int) -> None:
         """Subscribe on a connection that stands; ``port`` is its local port."""
         asks = Asks(self._rng, most_markets=self._limits.most_markets, audit_every_s=self._limits.audit_every_s)
         asks.open(now_ns)
         asks.want(self._listed)
-        self.opened_links += 1
         self.links[link_id] = Link(link_id, port, asks, now_ns, self._stamper.peek(now_ns))
 
     def list_market(self, ticker: str, open_us: int | None, close_us: int | None) -> None:
@@ -100,12 +99,12 @@ class Session:
         heapq.heappush(self._endings, (times[1], ticker))
 
     def finish_market(self, ticker: str) -> None:
-        """Note that a market has its result: its book is over, whether or not the message that said so arrived."""
-        if ticker in self._listed:
-            del self._listed[ticker]
-            self.spans.determined(self.spans.numbers[ticker], self._stamper.last_us)
-            for link in self.links.values():
-                link.asks.drop(ticker)
+        """Note that a market has its result: its book is over, whether or not the message that said so arrived.
+
+        It takes effect with the next tick, when all that was received before is in the spans.
+        """
+        if ticker in self._times:
+            self._over[ticker] = None
 
     def feed(self, items: Sequence[Item]) -> Iterator[int]:
         """Take what arrived, in order; yield each hour touched when its items are in, to be flushed before the next."""
@@ -129,8 +128,10 @@ class Session:
     def tick(self, now_ns: int, now_us: int) -> None:
         """Do what time asks for: openings, ends, missing books, audits, midnight, dead links.
 
-        ``now_us`` is the time shown; call between feeds, several times a second.
+        ``now_us`` is the time shown; call between feeds, several times a second. What has arrived up to ``now_ns`` has
+        been fed.
         """
+        self._take_endings(now_ns)
         self._open_and_close(now_us)
         for link in self.links.values():
             if now_ns - link.heard_ns > int(self._limits.watchdog_s * NS):
@@ -175,10 +176,19 @@ class Session:
         notes, self.intake.notes = self.intake.notes, []
         return notes
 
+    @property
+    def lifecycles(self) -> int:
+        """How many lifecycle subscriptions have begun: before each of them messages may have been missed."""
+        return self.intake.lifecycles
+
     def changed(self) -> list[str]:
         """Take the tickers whose metadata may have changed."""
         changed, self.intake.changed = list(self.intake.changed), {}
         return changed
+
+    def look_again(self, tickers: Iterable[str]) -> None:
+        """Put tickers back that were taken from ``changed`` and not looked at."""
+        self.intake.changed |= dict.fromkeys(tickers)
 
     def peek(self, now_ns: int) -> int:
         """Return the time shown now, in microseconds; what has arrived before may still be stamped earlier."""
@@ -195,7 +205,6 @@ class Session:
         yield from self.metadata.items()
 
     def _open_and_close(self, now_us: int) -> None:
-        self._take_lifecycle()
         while self._openings and self._openings[0][0] <= now_us:
             open_us, ticker = heapq.heappop(self._openings)
             if self._times.get(ticker, (None,))[0] != open_us:
@@ -211,11 +220,14 @@ class Session:
                 continue
             self._unlist(ticker)
 
-    def _take_lifecycle(self) -> None:
+    def _take_endings(self, now_ns: int) -> None:
         """Drop markets that are over, and expect the end of others when it is now said to be."""
-        for ticker in self.intake.finished:
+        for ticker in self._over:
+            self.spans.determined(self.spans.numbers[ticker], self._stamper.stamp_one(now_ns))
+        for ticker in (*self.intake.finished, *self._over):
             self._times.pop(ticker, None)
             self._unlist(ticker)
+        self._over.clear()
         for close_us, ticker in self.intake.rescheduled:
             if ticker in self._times:
                 heapq.heappush(self._endings, (close_us, ticker))

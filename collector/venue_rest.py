@@ -5,14 +5,14 @@ Owns requests, paging, their pace and retries. Never keeps what it has read.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote, urlsplit
 
 import httpx
 import stamina
 
-from book.errors import CollectorError
+from book.errors import CollectorError, FrameError
 from book.wire.rest import (
     Document,
     EventDoc,
@@ -33,6 +33,9 @@ TRIES = 4
 WITHIN_S = 20.0
 
 
+_Doc = TypeVar("_Doc")
+
+
 class VenueBusyError(CollectorError):
     """The venue refused a request for now; ``status`` is its HTTP status, 0 where there was no answer."""
 
@@ -44,13 +47,17 @@ class VenueBusyError(CollectorError):
 
 
 class VenueRest:
-    """A client of the documents of markets, events and series, at most ten requests a second."""
+    """A client of the documents of markets, events and series, at most ten requests a second.
 
-    def __init__(self, url: str, signer: Signer | None) -> None:
+    A document that cannot be read is told to ``unreadable`` and left out; the others are returned.
+    """
+
+    def __init__(self, url: str, signer: Signer | None, unreadable: Callable[[FrameError], None]) -> None:
         """Make a client of ``url``, which ends in the interface's root path."""
         self._root = url.rstrip("/")
         self._path = urlsplit(self._root).path
         self._signer = signer
+        self._unreadable = unreadable
         self._client = httpx.AsyncClient(
             timeout=WITHIN_S, trust_env=urlsplit(url).hostname not in ("127.0.0.1", "localhost")
         )
@@ -60,7 +67,7 @@ class VenueRest:
         """Yield the open markets, page by page."""
         fixed = {"status": "open", "limit": str(PAGE)} | ({} if combos else {"mve_filter": "exclude"})
         async for document in self._pages("/markets", fixed):
-            yield [decode_market(one) for one in document.get("markets") or []]
+            yield self._readable(decode_market, document.get("markets"))
 
     async def markets(self, tickers: Iterable[str]) -> list[MarketDoc]:
         """Return these markets, those that the venue knows."""
@@ -69,27 +76,38 @@ class VenueRest:
         for start in range(0, len(names), TICKERS_A_CALL):
             chunk = ",".join(names[start : start + TICKERS_A_CALL])
             async for document in self._pages("/markets", {"tickers": chunk, "limit": str(PAGE)}):
-                found += [decode_market(one) for one in document.get("markets") or []]
+                found += self._readable(decode_market, document.get("markets"))
         return found
 
     async def open_events(self) -> AsyncIterator[list[EventDoc]]:
         """Yield the open events, page by page."""
         async for document in self._pages("/events", {"status": "open", "limit": str(EVENTS_PAGE)}):
-            yield [decode_event(one) for one in document.get("events") or []]
+            yield self._readable(decode_event, document.get("events"))
 
     async def event(self, ticker: str) -> EventDoc | None:
         """Return an event, None where the venue does not know it."""
-        document = await self._get(f"/events/{ticker}", {})
-        return decode_event(document["event"]) if document else None
+        document = await self._get(f"/events/{quote(ticker, safe='')}", {})
+        return next(iter(self._readable(decode_event, [document.get("event")] if document else [])), None)
 
     async def series(self, ticker: str) -> SeriesDoc | None:
         """Return a series, None where the venue does not know it."""
-        document = await self._get(f"/series/{ticker}", {})
-        return decode_series(document["series"]) if document else None
+        document = await self._get(f"/series/{quote(ticker, safe='')}", {})
+        return next(iter(self._readable(decode_series, [document.get("series")] if document else [])), None)
 
     async def close(self) -> None:
         """Close the client's connections."""
         await self._client.aclose()
+
+    def _readable(self, decode: Callable[[Mapping[str, Any]], _Doc], documents: object) -> list[_Doc]:
+        found: list[_Doc] = []
+        for document in documents if isinstance(documents, list) else []:
+            try:
+                if not isinstance(document, dict):
+                    raise FrameError("not a JSON object")
+                found.append(decode(document))
+            except FrameError as error:
+                self._unreadable(error)
+        return found
 
     async def _pages(self, path: str, fixed: Mapping[str, str]) -> AsyncIterator[Document]:
         cursor = ""

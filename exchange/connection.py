@@ -32,7 +32,7 @@ class VenueConnection(ServerConnection):
         self._log: SendLog | None = None
         self._now_us: Callable[[], int] = int
         self._now_ns: Callable[[], int] = int
-        self._held_until_s = 0.0
+        self._release: asyncio.TimerHandle | None = None
         self._is_scheduled = False
 
     def attach(self, log: SendLog, now_us: Callable[[], int], now_ns: Callable[[], int]) -> None:
@@ -62,12 +62,19 @@ class VenueConnection(ServerConnection):
     @property
     def is_held(self) -> bool:
         """Whether a stall holds everything back."""
-        return self.loop.time() < self._held_until_s
+        return self._release is not None
 
     def hold(self, seconds: float) -> None:
         """Send nothing, not even a pong, for so many machine seconds; then everything in its order."""
-        self._held_until_s = max(self._held_until_s, self.loop.time() + seconds)
-        self.loop.call_at(self._held_until_s, self.schedule)
+        until_s = self.loop.time() + seconds
+        if self._release is not None:
+            until_s = max(until_s, self._release.when())
+            self._release.cancel()
+        self._release = self.loop.call_at(until_s, self._let_go)
+
+    def _let_go(self) -> None:
+        self._release = None
+        self.schedule()
 
     def reset(self) -> None:
         """End the TCP connection with a reset; what waits is lost."""
@@ -92,12 +99,13 @@ class VenueConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what waits for nobody."""
         self._waiting.clear()
+        if self._release is not None:
+            self._release.cancel()
         super().connection_lost(exc)
 
     def _turn(self) -> None:
         self._is_scheduled = False
         if self.is_held:
-            self.loop.call_at(self._held_until_s, self.schedule)
             return
         if self._session is not None and self._session.owes_books and len(self._waiting) < _BOOKS_A_TURN:
             self._session.pump(_BOOKS_A_TURN)

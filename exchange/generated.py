@@ -60,6 +60,8 @@ class Generated:
     def steps(self) -> Iterator[Step]:
         """Yield everything that happens, in order of time."""
         yield from self._opening()
+        while not self._messages_per_s:
+            yield from self._planned(self._due[0].at_us)
         for bucket in itertools.count():
             yield from self._bucket(self._start_us + bucket * BUCKET_US)
 

@@ -57,6 +57,10 @@ class BatchList:
         """Each batch's first row."""
         return self._data[: self.count, _FIRST_ROW]
 
+    def row_end(self, end: int) -> int:
+        """Return the row number after the last row of the batches before batch ``end``."""
+        return int(self.first_row[end]) if end < self.count else self.rows
+
     def of_rows(self, rows: Ints) -> Ints:
         """Return the batch of each row number."""
         return np.searchsorted(self.first_row, rows, side="right") - 1

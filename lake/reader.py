@@ -9,6 +9,7 @@ Log order: segments in number order, batches in order, rows in order.
 
 import os
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from pyarrow import ipc
 from book.errors import CorruptError
 from lake import framing, paths
 from lake.batches import BatchList, Ints
-from lake.flush import ConnMark, Extent, FlushRecord, FlushTail, Silence
+from lake.flush import ConnMark, FlushRecord, FlushTail, Silence
 from lake.schemas import TABLES
 
 NO_INSTANT = -(1 << 63)
@@ -47,7 +48,8 @@ class Hour:
         self.reach: set[int] = set()
         """Earlier hours that closes logged here are stamped in."""
         self._tail = FlushTail(folder / paths.FLUSH_NAME)
-        self._pending: dict[str, list[Extent]] = {}
+        self._pending: dict[str, array[int]] = {}
+        self._numbers: dict[str, int] = {}
         self._lists: dict[str, BatchList] = {}
         self._ends: dict[str, tuple[int, int]] = {}
 
@@ -62,7 +64,8 @@ class Hour:
             self.silences.extend(record.silences)
             self.reach.update(record.reach)
             for table, extent in record.tables.items():
-                self._pending.setdefault(table, []).append(extent)
+                pending = self._pending.setdefault(table, array("q"))
+                pending.extend((self._number(extent.segment), extent.length, extent.crc32, extent.rows))
         return records
 
     def batches(self, table: str) -> BatchList:
@@ -71,10 +74,12 @@ class Hour:
         Raises CorruptError where acknowledged bytes are missing or altered. Cost: bytes not seen yet are read once.
         """
         known = self._lists.setdefault(table, BatchList())
-        pending = self._pending.get(table, [])
-        for number, extents in list(_by_segment(pending)):
-            self._add(table, number, extents, known)
-            del pending[: len(extents)]
+        pending = self._pending.get(table)
+        if pending:
+            extents = np.array(pending, np.int64).reshape(-1, 4)
+            for number, chosen in _runs_of_equal(extents[:, 0]):
+                self._add(table, number, extents[chosen, 1:].tolist(), known)
+                del pending[: 4 * (chosen.stop - chosen.start)]
         return known
 
     def decode(self, table: str, numbers: Ints | Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
@@ -115,40 +120,37 @@ class Hour:
         with ipc.open_stream(pa.py_buffer(b"".join(parts)), options=options) as stream:
             return stream.read_all()
 
-    def _add(self, table: str, number: int, extents: list[Extent], known: BatchList) -> None:
+    def _number(self, segment: str) -> int:
+        number = self._numbers.get(segment)
+        if number is None:
+            parsed = paths.parse_segment(segment)
+            if parsed is None:
+                raise CorruptError(str(self.dir / segment), 0, "not a segment's name")
+            number = self._numbers[segment] = parsed[1]
+        return number
+
+    def _add(self, table: str, number: int, extents: list[list[int]], known: BatchList) -> None:
         path = self.dir / paths.segment_name(table, number)
         segment, start = self._ends.get(table, (-1, 0))
         if number < segment:
             raise CorruptError(str(path), 0, f"acknowledged after segment {segment}")
         start = start if number == segment else 0
-        data = _slices(path, [start], [extents[-1].length])[0]
+        data = _slices(path, [start], [extents[-1][0]])[0]
         found: list[framing.Frame] = []
         at = start
-        for extent in extents:
-            added = data[at - start : extent.length - start]
-            if zlib.crc32(added) != extent.crc32:
+        for length, crc32, rows in extents:
+            added = data[at - start : length - start]
+            if zlib.crc32(added) != crc32:
                 raise CorruptError(str(path), at, "acknowledged bytes fail their checksum")
             new = framing.frames(added, at, str(path))
-            if sum(frame.rows for frame in new) != extent.rows:
+            if sum(frame.rows for frame in new) != rows:
                 raise CorruptError(str(path), at, "rows are not those acknowledged")
             found.extend(new)
-            at = extent.length
+            at = length
         if not start and not ipc.read_schema(pa.py_buffer(data)).equals(TABLES[table]):
             raise CorruptError(str(path), 0, f"its columns are not those of table {table}")
         known.add(number, found)
         self._ends[table] = (number, at)
-
-
-def _by_segment(extents: list[Extent]) -> Iterator[tuple[int, list[Extent]]]:
-    """Yield neighbouring extents of one segment together, with its number."""
-    start = 0
-    for index, extent in enumerate(extents, start=1):
-        if index == len(extents) or extents[index].segment != extent.segment:
-            parsed = paths.parse_segment(extent.segment)
-            if parsed is None:
-                raise CorruptError(extent.segment, 0, "not a segment's name")
-            yield parsed[1], extents[start:index]
-            start = index
 
 
 def _runs_of_equal(values: Ints) -> Iterator[tuple[int, slice]]:

@@ -22,7 +22,7 @@ def fold(base: BookRows, changes: BookRows) -> list[Level]:
     for part in (base, changes):
         slot = (part.side.astype(np.int64) << _SIDE_BITS) + part.price_e4
         np.add.at(total_e2, slot, part.qty_e2)
-    used = np.flatnonzero(total_e2)
+    used = np.flatnonzero(total_e2 != 0)
     sizes_e2 = total_e2[used]
     sides, prices_e4 = used >> _SIDE_BITS, used & ((1 << _SIDE_BITS) - 1)
     if len(used) and int(sizes_e2.min()) < 0:

@@ -88,18 +88,18 @@ class RowReader:
         if not self.memory_bytes:
             return decode(index, ticker, first, end)
         key = (index.hour.shard, index.hour.hour, ticker)
-        known = self._kept.get(key, [])
-        pieces = _filled(known, index, ticker, first, end)
-        before = sum(piece.rows.nbytes() for piece in known)
-        self._kept[key] = pieces
+        pieces = self._kept.get(key, [])
+        if not any(piece.first <= first and end <= piece.end for piece in pieces):
+            before = sum(piece.rows.nbytes() for piece in pieces)
+            pieces = _filled(pieces, index, ticker, first, end)
+            self._kept[key] = pieces
+            self._held += sum(piece.rows.nbytes() for piece in pieces) - before
         self._kept.move_to_end(key)
-        self._held += sum(piece.rows.nbytes() for piece in pieces) - before
         while self._held > self.memory_bytes and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._held -= sum(piece.rows.nbytes() for piece in dropped)
-        first_row = index.hour.batches("orderbook").first_row
-        start_row = int(first_row[first])
-        end_row = int(first_row[end]) if end < len(first_row) else index.hour.batches("orderbook").rows
+        batches = index.hour.batches("orderbook")
+        start_row, end_row = int(batches.first_row[first]), batches.row_end(end)
         return joined(
             piece.rows.between(start_row, end_row) for piece in pieces if piece.first < end and piece.end > first
         )
@@ -145,8 +145,7 @@ def decode(index: BookIndex, ticker: str, first: int, end: int) -> BookRows:
     """Return a market's rows in the batches [first, end), always decoded anew."""
     batches = index.hour.batches("orderbook")
     first_row = batches.first_row
-    end_row = int(first_row[end]) if end < batches.count else batches.rows
-    rows = index.rows_between(ticker, int(first_row[first]), end_row)
+    rows = index.rows_between(ticker, int(first_row[first]), batches.row_end(end))
     if not len(rows):
         return joined(())
     batch = batches.of_rows(rows)

@@ -145,8 +145,7 @@ def _change_rows(ticker: str, rows: BookRows, orphan: NDArray[np.bool_] | None) 
 
 def _trade_rows(index: RowIndex, ticker: str, first: int, end: int) -> list[TradeRow]:
     batches = index.hour.batches("trades")
-    end_row = int(batches.first_row[end]) if end < batches.count else batches.rows
-    rows = index.rows_between(ticker, int(batches.first_row[first]), end_row)
+    rows = index.rows_between(ticker, int(batches.first_row[first]), batches.row_end(end))
     if not len(rows):
         return []
     numbers = np.unique(batches.of_rows(rows))

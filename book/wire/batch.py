@@ -1,12 +1,11 @@
 """Many frames at once into columns: the collector's fast path.
 
-Owns the vectorised reading of current-form deltas, and a short way for current-form trades. Everything else goes
-through decode.decode, frame by frame, and a frame that cannot be read comes back as the FrameError that says why.
-Prices and sizes pass from text to integer by exact decimal casts.
+Owns the vectorised reading of current-form deltas and trades. Everything else goes through decode.decode, frame by
+frame, and a frame that cannot be read comes back as the FrameError that says why. Prices and sizes pass from text to
+integer by exact decimal casts.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Union
 
 import msgspec
@@ -14,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from book.errors import FrameError, UnrepresentableError
+from book.errors import FrameError
 from book.records import Side
-from book.units import MAX_PRICE_E4, MAX_QTY_E2, parse_price_e4, parse_qty_e2
+from book.units import MAX_PRICE_E4, MAX_QTY_E2
 from book.wire.decode import decode, exchange_time_us
-from book.wire.messages import Message, Trade
+from book.wire.messages import Message
 
 NO_TIME_US = -(2**63)
 """Stands in a column of times where the venue sent none."""
@@ -65,7 +64,6 @@ _OTHERS = tuple(
 )
 """Frames that are read slowly, named here so that one of them does not spoil its neighbours' reading at once."""
 _typed: Any = msgspec.json.Decoder(Union[_Delta, _Trade, *_OTHERS]).decode
-_price_e4 = lru_cache(maxsize=20_000)(parse_price_e4)
 
 
 class DeltaColumns(NamedTuple):
@@ -81,35 +79,55 @@ class DeltaColumns(NamedTuple):
     ts_exch_us: npt.NDArray[np.int64]
 
 
+class TradeColumns(NamedTuple):
+    """Trades of a batch with a number each, as DeltaColumns; ``block`` is None where the venue did not say."""
+
+    place: npt.NDArray[np.int64]
+    sid: npt.NDArray[np.int64]
+    seq: npt.NDArray[np.int64]
+    ticker: list[str]
+    trade_id: list[str]
+    yes_price_e4: npt.NDArray[np.int64]
+    qty_e2: npt.NDArray[np.int64]
+    taker_side: npt.NDArray[np.int8]
+    block: list[bool | None]
+    ts_exch_us: npt.NDArray[np.int64]
+
+
 class Batch(NamedTuple):
-    """Deltas as columns, and every other frame with its place in the batch, ascending."""
+    """Deltas and trades as columns, and every other frame with its place in the batch, ascending."""
 
     deltas: DeltaColumns
+    trades: TradeColumns
     others: list[tuple[int, Message | FrameError]]
 
 
 def decode_batch(frames: Sequence[bytes], *, use_yes_price: bool = False) -> Batch:
     """Read frames in order of arrival.
 
-    Never raises for a frame: what cannot be read stands in ``others`` as FrameError, deltas of a legacy form as
-    messages. Cost: under 1 us a delta on one core.
+    Never raises for a frame: what cannot be read stands in ``others`` as FrameError, deltas and trades of a legacy
+    form as messages. Cost: about 1 us a delta on one core.
     """
-    fields = _Fields()
-    rest: list[tuple[int, Any]] = []
+    deltas, trades = _Deltas(), _Trades()
+    rest: list[int] = []
     for start in range(0, len(frames), _AT_ONCE):
         messages = _typed_all(frames[start : start + _AT_ONCE])
-        deltas = [message for message in messages if type(message) is _Delta]
-        if len(deltas) == len(messages):
-            fields.add(range(start, start + len(messages)), deltas)
-        else:
-            fields.add([place for place, one in enumerate(messages, start) if type(one) is _Delta], deltas)
-            rest += [(place, one) for place, one in enumerate(messages, start) if type(one) is not _Delta]
+        found = [message for message in messages if type(message) is _Delta]
+        if len(found) == len(messages):
+            deltas.add(range(start, start + len(messages)), found)
+            continue
+        deltas.add([place for place, one in enumerate(messages, start) if type(one) is _Delta], found)
+        others = [(place, one) for place, one in enumerate(messages, start) if type(one) is not _Delta]
+        whole = [(place, one) for place, one in others if type(one) is _Trade and _is_whole(one)]
+        trades.add([place for place, _ in whole], [one for _, one in whole])
+        rest += sorted({place for place, _ in others}.difference(place for place, _ in whole))
     try:
-        columns = fields.columns(use_yes_price)
+        columns, trade_columns = deltas.columns(use_yes_price), trades.columns()
     except (pa.ArrowInvalid, FrameError, ValueError, OverflowError):
-        columns = _Fields().columns(use_yes_price)  # one value does not pass: read the batch frame by frame
-        rest = [(place, None) for place in range(len(frames))]
-    return Batch(columns, [(place, _other(frames[place], message, use_yes_price)) for place, message in rest])
+        # One value does not pass: read the batch frame by frame.
+        columns, trade_columns = _Deltas().columns(use_yes_price), _Trades().columns()
+        rest = list(range(len(frames)))
+    return Batch(columns, trade_columns, [(place, _slowly(frames[place], use_yes_price)) for place in rest])
 
 
 def _typed_all(frames: Sequence[bytes]) -> list[Any]:
@@ -127,36 +145,15 @@ def _typed_or_none(frame: bytes) -> Any:
         return None
 
 
-def _other(frame: bytes, message: Any, use_yes_price: bool) -> Message | FrameError:
-    """Return what is no delta: a current-form trade the short way, the rest as decode.decode reads it."""
-    if type(message) is _Trade:
-        try:
-            trade = _trade(message)
-        except (FrameError, UnrepresentableError, ValueError):
-            trade = None
-        if trade is not None:
-            return trade
-    return _slowly(frame, use_yes_price)
-
-
-def _trade(found: _Trade) -> Trade | None:
-    """Return a trade of the current form, None where a field of it is missing or two disagree; raises as its parts."""
-    body = found.msg
-    if not body.yes_price_dollars or not body.count_fp or body.taker_outcome_side is None:
-        return None
-    yes_e4 = _price_e4(body.yes_price_dollars)
-    if not body.no_price_dollars or yes_e4 + _price_e4(body.no_price_dollars) != MAX_PRICE_E4:
-        return None
-    return Trade(
-        sid=found.sid,
-        seq=found.seq,
-        ticker=body.market_ticker,
-        trade_id=body.trade_id,
-        yes_price_e4=yes_e4,
-        qty_e2=parse_qty_e2(body.count_fp),
-        taker_side=int(body.taker_outcome_side == "no"),
-        block=body.is_block_trade,
-        ts_exch_us=exchange_time_us(body.ts, body.ts_ms),
+def _is_whole(trade: _Trade) -> bool:
+    """Say whether a trade is of the current form, with everything that one has."""
+    body = trade.msg
+    return bool(
+        trade.seq is not None
+        and body.yes_price_dollars
+        and body.no_price_dollars
+        and body.count_fp
+        and body.taker_outcome_side
     )
 
 
@@ -167,7 +164,7 @@ def _slowly(frame: bytes, use_yes_price: bool) -> Message | FrameError:
         return error
 
 
-class _Fields:
+class _Deltas:
     """Fields of deltas, gathered before the structs that held them are given back."""
 
     def __init__(self) -> None:
@@ -175,7 +172,7 @@ class _Fields:
         self._sid: list[int] = []
         self._seq: list[int] = []
         self._ticker: list[str] = []
-        self._side: list[str] = []
+        self._side: list[bool] = []
         self._price: list[str] = []
         self._change: list[str] = []
         self._time: list[str | int | None] = []
@@ -188,7 +185,7 @@ class _Fields:
         self._sid += [delta.sid for delta in found]
         self._seq += [delta.seq for delta in found]
         self._ticker += [body.market_ticker for body in bodies]
-        self._side += [body.side for body in bodies]
+        self._side += [body.side == "no" for body in bodies]
         self._price += [body.price_dollars for body in bodies]
         self._change += [body.delta_fp for body in bodies]
         self._time += [body.ts for body in bodies]
@@ -196,13 +193,8 @@ class _Fields:
 
     def columns(self, use_yes_price: bool) -> DeltaColumns:
         """Return the columns; raises where one value does not pass."""
-        price_e4 = _scaled(self._price, pa.decimal128(9, 4))
-        change_e2 = _scaled(self._change, pa.decimal128(18, 2))
-        if len(price_e4) and (
-            price_e4.min() < 0 or price_e4.max() > MAX_PRICE_E4 or np.abs(change_e2).max() > MAX_QTY_E2
-        ):
-            raise FrameError("a price or size out of range")
-        side = np.array([text == "no" for text in self._side], np.int8)
+        price_e4, change_e2 = _prices(self._price), _sizes(self._change)
+        side = np.array(self._side, np.int8)
         if use_yes_price:
             price_e4 = np.where(side == Side.NO, MAX_PRICE_E4 - price_e4, price_e4)
         return DeltaColumns(
@@ -217,7 +209,53 @@ class _Fields:
         )
 
 
-def _scaled(texts: list[str], kind: Any) -> npt.NDArray[np.int64]:
+class _Trades:
+    """Fields of trades, gathered as those of deltas."""
+
+    def __init__(self) -> None:
+        self._place: list[int] = []
+        self._found: list[_Trade] = []
+
+    def add(self, places: list[int], found: list[_Trade]) -> None:
+        """Take trades, all whole, and their places in the batch."""
+        self._place += places
+        self._found += found
+
+    def columns(self) -> TradeColumns:
+        """Return the columns; raises where one value does not pass."""
+        bodies = [trade.msg for trade in self._found]
+        yes_e4 = _prices([body.yes_price_dollars for body in bodies])
+        if (yes_e4 + _prices([body.no_price_dollars for body in bodies]) != MAX_PRICE_E4).any():
+            raise FrameError("prices of a trade do not add up to one dollar")
+        return TradeColumns(
+            place=np.array(self._place, np.int64),
+            sid=np.array([trade.sid for trade in self._found], np.int64),
+            seq=np.array([trade.seq for trade in self._found], np.int64),
+            ticker=[body.market_ticker for body in bodies],
+            trade_id=[body.trade_id for body in bodies],
+            yes_price_e4=yes_e4,
+            qty_e2=_sizes([body.count_fp for body in bodies]),
+            taker_side=np.array([body.taker_outcome_side == "no" for body in bodies], np.int8),
+            block=[body.is_block_trade for body in bodies],
+            ts_exch_us=_times([body.ts for body in bodies], [body.ts_ms for body in bodies]),
+        )
+
+
+def _prices(texts: Sequence[str | None]) -> npt.NDArray[np.int64]:
+    found = _scaled(texts, pa.decimal128(9, 4))
+    if len(found) and (found.min() < 0 or found.max() > MAX_PRICE_E4):
+        raise FrameError("a price out of range")
+    return found
+
+
+def _sizes(texts: Sequence[str | None]) -> npt.NDArray[np.int64]:
+    found = _scaled(texts, pa.decimal128(18, 2))
+    if len(found) and np.abs(found).max() > MAX_QTY_E2:
+        raise FrameError("a size out of range")
+    return found
+
+
+def _scaled(texts: Sequence[str | None], kind: Any) -> npt.NDArray[np.int64]:
     """Cast decimal text exactly; text finer than the type's scale raises ArrowInvalid.
 
     The low 64 bits of a 128-bit two's complement value that fits 64 bits are that value.
@@ -230,6 +268,7 @@ def _scaled(texts: list[str], kind: Any) -> npt.NDArray[np.int64]:
 
 
 def _times(texts: list[str | int | None], millis: list[int | None]) -> npt.NDArray[np.int64]:
+    """Return times in microseconds; the forms that a whole batch has are read at once, others one by one."""
     try:
         cast = pa.array(texts, pa.string()).cast(pa.timestamp("us", "UTC"))
         if cast.null_count == 0:

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -34,6 +34,9 @@ Fields = dict[str, Any]
 _json = msgspec.json.Decoder(Any, float_hook=Decimal)
 _SIDES = {"yes": int(Side.YES), "no": int(Side.NO), "bid": int(Side.YES), "ask": int(Side.NO)}
 _SECONDS_END = 10**11
+_NUMBERS_END = 2**63
+_TIMES_END_US = 2**62
+_Kind = TypeVar("_Kind")
 _cached_price = lru_cache(maxsize=20_000)(parse_price_e4)
 
 
@@ -68,10 +71,16 @@ def exchange_time_us(ts: object, ts_ms: object) -> int | None:
     if isinstance(ts, str) and ts:
         return _rfc3339_us(ts)
     if isinstance(ts_ms, int) and not isinstance(ts_ms, bool):
-        return ts_ms * 1_000
+        return _time_us(ts_ms * 1_000)
     if isinstance(ts, int) and not isinstance(ts, bool):
-        return ts * 1_000_000 if ts < _SECONDS_END else ts * 1_000
+        return _time_us(ts * 1_000_000 if ts < _SECONDS_END else ts * 1_000)
     return None
+
+
+def _time_us(time_us: int) -> int:
+    if not 0 <= time_us < _TIMES_END_US:
+        raise FrameError(f"{time_us} us is no time of the venue's")
+    return time_us
 
 
 def _rfc3339_us(text: str) -> int:
@@ -86,7 +95,16 @@ def _rfc3339_us(text: str) -> int:
 
 def _number(envelope: Fields, name: str) -> int | None:
     value = envelope.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    whole = isinstance(value, int) and not isinstance(value, bool) and -_NUMBERS_END <= value < _NUMBERS_END
+    return value if whole else None
+
+
+def _optional(body: Fields, name: str, kind: type[_Kind]) -> _Kind | None:
+    """Return a field that may be left out. Raises FrameError where it is of another kind."""
+    value = body.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    raise FrameError(f"{name} is of the wrong kind")
 
 
 def _ticker_of(body: object) -> str | None:
@@ -220,7 +238,7 @@ def _trade(envelope: Fields, body: Fields, _: bool) -> Trade:
         yes_price_e4=yes_e4,
         qty_e2=qty_e2,
         taker_side=None if taker is None else _SIDES[taker],
-        block=body.get("is_block_trade"),
+        block=_optional(body, "is_block_trade", bool),
         ts_exch_us=exchange_time_us(body.get("ts"), body.get("ts_ms")),
     )
 
@@ -245,7 +263,8 @@ def _ticker(envelope: Fields, body: Fields, _: bool) -> Ticker:
 
 def _lifecycle(envelope: Fields, body: Fields, _: bool) -> Lifecycle:
     kind = envelope["type"]
-    event_ticker = body.get("event_ticker") or (body.get("additional_metadata") or {}).get("event_ticker")
+    more = _optional(body, "additional_metadata", dict) or {}
+    event_ticker = _optional(body, "event_ticker", str) or _optional(more, "event_ticker", str)
     ticker = _ticker_of(body)
     if ticker is None and event_ticker is None:
         raise FrameError("a lifecycle message needs a market or an event")
@@ -262,15 +281,15 @@ def _lifecycle(envelope: Fields, body: Fields, _: bool) -> Lifecycle:
         close_us=exchange_time_us(body.get("close_ts"), None),
         determination_us=exchange_time_us(body.get("determination_ts"), None),
         settled_us=exchange_time_us(body.get("settled_ts"), None),
-        result=body.get("result"),
+        result=_optional(body, "result", str),
         settlement_value_e4=None if value in (None, "") else _dollars_or_cents(value, cents=False),
-        is_deactivated=body.get("is_deactivated"),
+        is_deactivated=_optional(body, "is_deactivated", bool),
         fields=body,
     )
 
 
 def _subscribed(envelope: Fields, body: Fields, _: bool) -> Subscribed:
-    return Subscribed(_number(envelope, "id"), body.get("channel"), _number(body, "sid"))
+    return Subscribed(_number(envelope, "id"), _optional(body, "channel", str), _number(body, "sid"))
 
 
 def _ok(envelope: Fields, body: Fields, _: bool) -> Ok:

@@ -5,6 +5,7 @@ Owns the writing half of the dialect, for the local exchange and for tests. The 
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,9 +21,16 @@ def _shown_e4(side: int, price_e4: int, use_yes_price: bool) -> int:
     return MAX_PRICE_E4 - price_e4 if use_yes_price and side == Side.NO else price_e4
 
 
+@lru_cache(maxsize=4096)
+def _second_text(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
 def _times(ts_us: int) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(ts_us // 1_000_000, UTC)
-    return {"ts": f"{moment:%Y-%m-%dT%H:%M:%S}.{ts_us % 1_000_000:06d}Z", "ts_ms": ts_us // 1_000}
+    """Return the venue's clock in both forms; as the venue's, the text has no fraction digits that say nothing."""
+    second, fraction = divmod(ts_us, 1_000_000)
+    digits = f".{fraction:06d}".rstrip("0") if fraction else ""
+    return {"ts": f"{_second_text(second)}{digits}Z", "ts_ms": ts_us // 1_000}
 
 
 def _ladders(levels: Iterable[Level], use_yes_price: bool, legacy: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Times are integer microseconds since the Unix epoch, UTC; numbers with a fractio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from book.records import Level, Side
 from book.units import MAX_PRICE_E4, parse_price_e4, parse_qty_e2, price_text, qty_text
 
 Document = dict[str, Any]
+_Kind = TypeVar("_Kind")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _decode = msgspec.json.Decoder(Any, float_hook=Decimal).decode
@@ -163,27 +164,27 @@ def decode_market(document: Mapping[str, Any]) -> MarketDoc:
         return MarketDoc(
             ticker=_text(document, "ticker"),
             event_ticker=_text(document, "event_ticker"),
-            series_ticker=document.get("series_ticker"),
-            title=document.get("title") or "",
-            yes_sub_title=document.get("yes_sub_title") or "",
-            no_sub_title=document.get("no_sub_title") or "",
-            category=document.get("category"),
+            series_ticker=_optional(document, "series_ticker", str),
+            title=_optional(document, "title", str) or "",
+            yes_sub_title=_optional(document, "yes_sub_title", str) or "",
+            no_sub_title=_optional(document, "no_sub_title", str) or "",
+            category=_optional(document, "category", str),
             status=_text(document, "status"),
             created_us=_time(document, "created_time"),
             open_us=_time(document, "open_time"),
             close_us=_time(document, "close_time"),
             expected_expiration_us=_time(document, "expected_expiration_time"),
             latest_expiration_us=_time(document, "latest_expiration_time"),
-            result=document.get("result") or "",
+            result=_optional(document, "result", str) or "",
             settlement_value_e4=None if value in (None, "") else parse_price_e4(value),
             settlement_us=_time(document, "settlement_ts"),
-            price_level_structure=document.get("price_level_structure"),
+            price_level_structure=_optional(document, "price_level_structure", str),
             price_ranges=tuple(document.get("price_ranges") or ()),
-            strike_type=document.get("strike_type"),
+            strike_type=_optional(document, "strike_type", str),
             floor_strike=_number_text(document.get("floor_strike")),
             cap_strike=_number_text(document.get("cap_strike")),
-            rules_primary=document.get("rules_primary") or "",
-            rules_secondary=document.get("rules_secondary") or "",
+            rules_primary=_optional(document, "rules_primary", str) or "",
+            rules_secondary=_optional(document, "rules_secondary", str) or "",
             updated_us=_time(document, "updated_time"),
             raw=dict(document),
         )
@@ -223,11 +224,11 @@ def decode_event(document: Mapping[str, Any]) -> EventDoc:
     try:
         return EventDoc(
             event_ticker=_text(document, "event_ticker"),
-            series_ticker=document.get("series_ticker") or "",
-            title=document.get("title") or "",
-            sub_title=document.get("sub_title") or "",
-            category=document.get("category"),
-            mutually_exclusive=document.get("mutually_exclusive"),
+            series_ticker=_optional(document, "series_ticker", str) or "",
+            title=_optional(document, "title", str) or "",
+            sub_title=_optional(document, "sub_title", str) or "",
+            category=_optional(document, "category", str),
+            mutually_exclusive=_optional(document, "mutually_exclusive", bool),
             strike_us=_time(document, "strike_date"),
             raw={name: value for name, value in document.items() if name != "markets"},
         )
@@ -251,9 +252,9 @@ def decode_series(document: Mapping[str, Any]) -> SeriesDoc:
     try:
         return SeriesDoc(
             ticker=_text(document, "ticker"),
-            title=document.get("title") or "",
-            category=document.get("category"),
-            frequency=document.get("frequency") or "",
+            title=_optional(document, "title", str) or "",
+            category=_optional(document, "category", str),
+            frequency=_optional(document, "frequency", str) or "",
             raw=dict(document),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -363,9 +364,16 @@ def _text(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _optional(document: Mapping[str, Any], name: str, kind: type[_Kind]) -> _Kind | None:
+    value = document.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError(f"{name} is of the wrong kind")
+
+
 def _time(document: Mapping[str, Any], name: str) -> int | None:
     """Return a time; the venue's zero time, year 1, says that there is none."""
-    text = document.get(name)
+    text = _optional(document, name, str)
     if not text or text.startswith("0001-"):
         return None
     return parse_time_us(text)

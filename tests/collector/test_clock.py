@@ -49,7 +49,29 @@ def test_a_backward_step_is_told_once_and_stamps_go_on() -> None:
 def test_a_restart_never_goes_back() -> None:
     clock = stamper(floor_us=START_US + 10_000_000)
     assert clock.stamp_one(0) == START_US + 10_000_000
-    assert clock.stamp_one(11 * SECOND_NS) == START_US + 11_000_000
+    assert clock.stamp_one(11 * SECOND_NS) == START_US + 21_000_000
+
+
+def test_a_restart_before_the_last_stamp_goes_on_and_is_no_step() -> None:
+    clock = stamper(floor_us=START_US + 10_000_000)
+    assert not clock.observe(START_US + 1_000_000, SECOND_NS)
+    assert clock.offset_us == 10_000_000 - 500
+    assert clock.stamp_one(SECOND_NS) == START_US + 11_000_000 - 500
+
+
+def test_a_restart_goes_on_in_the_time_shown() -> None:
+    clock = Stamper(START_US, 0, lambda stamps: (stamps - START_US) * 20, floor_us=61)
+    assert clock.stamp_one(0) == 80
+    assert clock.stamp_one(SECOND_NS) == 20_000_080
+
+
+def test_nothing_is_stamped_as_early_as_what_was_claimed() -> None:
+    clock = stamper()
+    clock.stamp_one(SECOND_NS)
+    claimed = clock.claim()
+    assert claimed == START_US + 1_000_000
+    assert clock.peek(SECOND_NS) == claimed + 1
+    assert clock.stamp(np.array([SECOND_NS, SECOND_NS])).tolist() == [claimed + 1, claimed + 1]
 
 
 def test_a_rehearsal_is_shown_after_the_machine_is_measured() -> None:

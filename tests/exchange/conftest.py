@@ -19,6 +19,8 @@ from exchange.config import ExchangeConfig, Ports
 from exchange.main import serve
 
 KEY_ID = "test-key"
+START_US = 1_795_564_860_000_000
+"""When the clock of an exchange starts: a minute after a full quarter of an hour, whatever the machine's clock says."""
 
 
 class Keys:
@@ -59,7 +61,7 @@ class Local:
         """Open a websocket; arguments go to the signature."""
         return connect(
             self.ws_url, additional_headers=self.keys.headers(**headers), proxy=None, max_size=2**24,
-            ping_interval=None, compression=None,
+            ping_interval=None, compression=None, close_timeout=0.2,
         )  # fmt: skip
 
     async def get(self, path: str, **query: Any) -> Any:
@@ -92,9 +94,14 @@ def running(keys: Keys) -> Callable[..., contextlib.AbstractAsyncContextManager[
 
     @contextlib.asynccontextmanager
     async def run(clock: Callable[[], int] | None = None, **options: Any) -> AsyncIterator[Local]:
+        began_ns = time.monotonic_ns()
+
+        def since_start_us() -> int:
+            return START_US + (time.monotonic_ns() - began_ns) // 1000
+
         config = ExchangeConfig(public_keys={KEY_ID: keys.pem}, **options)
         ready: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
-        serving = asyncio.ensure_future(serve(config, clock or (lambda: time.time_ns() // 1000), ready.set_result))
+        serving = asyncio.ensure_future(serve(config, clock or since_start_us, ready.set_result))
         await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,7 +12,7 @@ from pyarrow import ipc
 
 from book.errors import CorruptError
 from lake import durable, paths, schemas
-from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter
+from lake.flush import ConnMark, Extent, FlushRecord, FlushTail, FlushWriter
 from lake.reader import Hour
 from lake.recovery import recover_hour, recover_shard
 from lake.segment import SegmentWriter, read_sidecar
@@ -215,7 +214,7 @@ def test_whatever_happens_the_acknowledged_rows_stand_once_in_order(
         elif step == "seal" and not waiting:
             hour.seal()
         elif step == "abandon":
-            known = [one.tables["orderbook"] for one in FlushTailAll(hour.dir) if one.tables]
+            known = [one.tables["orderbook"] for one in FlushTail(hour.dir / paths.FLUSH_NAME).poll()]
             mine = [extent.length for extent in known if extent.segment == hour.writer.path.name]
             hour.writer.abandon(max(mine, default=0))
             hour.writer, waiting = None, []
@@ -229,9 +228,3 @@ def test_whatever_happens_the_acknowledged_rows_stand_once_in_order(
     assert seqs(hour.dir) == acknowledged
     recover_hour(hour.dir)
     assert sealed_seqs(hour.dir) == acknowledged
-
-
-def FlushTailAll(hour_dir: Path) -> list[Any]:  # noqa: N802 - reads like the class it stands for
-    from lake.flush import FlushTail
-
-    return FlushTail(hour_dir / paths.FLUSH_NAME).poll()

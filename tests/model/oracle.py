@@ -11,6 +11,7 @@ from tests.model.venue import Fact
 
 SILENCE_NS = 2_500_000_000
 GAP, OVER, UNWANTED = "gap", "over", "unwanted"
+ENDS = ("unsubscribed", "channel_error")  # which end a subscription whatever their number
 
 
 @dataclass
@@ -86,6 +87,10 @@ class Oracle:
         self.close_us.pop(ticker, None)
         if close_us is not None:
             self.close_us[ticker] = close_us
+
+    def finish(self, ticker: str, ts_us: int) -> None:
+        """Take note that the listing has shown a market's result."""
+        self._determined(ts_us, ticker)
 
     def opened(self, link: int, now_ns: int) -> None:
         self.links[link] = Link(now_ns)
@@ -206,7 +211,7 @@ class Oracle:
             link.early.setdefault(fact.sid, []).append(fact)
         elif conn is not None and conn.up:
             conn.heard_us = ts_us
-            if self._in_order(conn, ts_us, fact):
+            if self._in_order(conn, ts_us, fact) or fact.kind in ENDS:
                 self._take(conn, ts_us, fact)
                 conn.ordered_us = ts_us
 

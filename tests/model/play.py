@@ -80,6 +80,7 @@ def play(
         rig.close()
     end = Questions(Log(home, lambda: rig.stamper.last_us, poll_every_s=0.0), rig.oracle, rng)
     end.asked = asking[0].asked
+    end.ask_again()
     end.ask(questions - end.asked.count, rig.stamper.last_us)
     rows = log_rows.read(home, 0)
     return Played(

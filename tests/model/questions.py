@@ -24,6 +24,8 @@ class Asked:
 
     verdicts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    books: list[tuple[str, int, Verdict]] = field(default_factory=list)
+    """Books answered while the log grew: each stands for good, or is withdrawn."""
 
     @property
     def count(self) -> int:
@@ -64,8 +66,17 @@ class Questions:
             ts_us = self._instant(ticker, now_us)
             expected, got = self.oracle.answer(ticker, ts_us), told(self.log, ticker, ts_us)
             self.asked.verdicts[word(expected)] += 1
+            if isinstance(got, dict):
+                self.asked.books.append((ticker, ts_us, got))
             if expected != got:
                 self.asked.wrong.append(f"{ticker} at {ts_us} (now {now_us}): {word(expected)}, got {word(got)}")
+
+    def ask_again(self) -> None:
+        """Ask about every book answered so far: it must be the same, or refused."""
+        for ticker, ts_us, before in self.asked.books:
+            now = told(self.log, ticker, ts_us)
+            if now not in (before, GAP):
+                self.asked.wrong.append(f"{ticker} at {ts_us}: a book answered before is now {word(now)}")
 
     def _instant(self, ticker: str, now_us: int) -> int:
         rng, spans = self.rng, self.oracle.spans[ticker]

@@ -53,6 +53,7 @@ class Rig:
         self._flushed, self._batch_ms = flushed, batch_ms
         self._inbox: list[Arrived] = []
         self._dropping: dict[int, int] = {}
+        self._finished: set[str] = set()
         self._told: list[Told] = []
         self._flushed_ns = 0
         self.venue = Venue(self.agenda, rng, lives, shown, self.machine_us, self._arrive, self._snap_ns)
@@ -160,7 +161,9 @@ class Rig:
         self._inbox.append((link, self.agenda.now_ns, payload, fact))
 
     def _turn(self) -> None:
-        self.agenda.at(self.agenda.now_ns + self.rng.randint(*self._batch_ms) * 1_000_000, self._turn)
+        slow_disk = self.rng.random() < 0.01
+        wait_ms = self.rng.randint(*((1500, 4000) if slow_disk else self._batch_ms))
+        self.agenda.at(self.agenda.now_ns + wait_ms * 1_000_000, self._turn)
         if not self.up:
             return
         now_ns = self.agenda.now_ns
@@ -173,7 +176,7 @@ class Rig:
         if self.stamper.stepped:
             self.happened["clock step"] += 1
             self._told.append(("stepped", (last_us,)))
-        self.session.tick(now_ns, self.shown_us())
+        self._tick()
         for link, reason in list(self.session.dead.items()):
             self.end(link, reason, self.rng.randint(5, 300))
         for link, command in self.session.commands():
@@ -181,6 +184,16 @@ class Rig:
         if now_ns - self._flushed_ns > 900_000_000 or self.rng.random() < 0.1:
             self._flush(self.session.stamp(now_ns) // HOUR_US)
         self.session.notes()
+
+    def _tick(self) -> None:
+        """Let time do its part, and the listing, which tells the ends of markets that nobody heard."""
+        for ticker in sorted(self.venue.determined - self._finished):
+            if self.rng.random() < 0.1:
+                self._finished.add(ticker)
+                self.session.finish_market(ticker)
+        over = list(self.session._over)
+        self.session.tick(self.agenda.now_ns, self.shown_us())
+        self._told += [("finish", (ticker, self.stamper.last_us)) for ticker in over]
 
     def _feed(self, arrived: list[Arrived]) -> Iterator[tuple[int, list[Told]]]:
         """Feed the session; yield each hour with what the oracle is told of it."""

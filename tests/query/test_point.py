@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from book.errors import ApiError
+from lake import paths
+from lake.reader import Hour
 from query.log import Log
 from query.point import book_at
 
@@ -373,3 +375,29 @@ def test_decoded_rows_need_not_be_kept(journal: Any, log: Log) -> None:
     for at in (0, 5, 150, 3, 151, 290):
         want = [(0, 100, 1 + sum(range(2, at + 1)))]
         assert levels(bare, T0 + at) == levels(log, T0 + at) == want
+
+
+def test_an_hour_that_ends_while_it_is_looked_at(journal: Any, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old hour's last flush and the new hour's first fall between two polls: the new one alone is not believed."""
+    noon = (H0 + 1) * HOUR
+    journal.snapshot(A, noon - 50, CONN, 1, [(0, 100, 1)])
+    journal.flush()
+    paths.hour_dir(journal.home, 0, H0 + 1).mkdir()
+    levels(log, noon - 50)
+    real = Hour.poll
+    polled: list[int] = []
+
+    def poll(hour: Hour) -> Any:
+        found = real(hour)
+        if not polled:
+            polled.append(hour.hour)
+            journal.delta(A, noon - 30, CONN, 2, 0, 100, 5)
+            journal.flush(H0)
+            journal.heard(CONN, noon + 10)
+            journal.flush(H0 + 1)
+        return found
+
+    monkeypatch.setattr(Hour, "poll", poll)
+    error = refused(log, noon - 20)
+    assert error.code == "not_yet_known"
+    assert levels(log, noon - 20) == [(0, 100, 6)]

@@ -1,0 +1,87 @@
+"""Columns of a batch, cut by subscription and turned into rows or messages.
+
+Owns the picking only: what a message does is for the intake.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from book.wire.batch import NO_TIME_US, DeltaColumns, TradeColumns
+from book.wire.messages import Delta, Trade
+
+Ints = npt.NDArray[np.int64]
+Value = TypeVar("Value")
+
+
+def by_sid(sids: Ints, start: int, end: int) -> Iterator[tuple[int, Ints]]:
+    """Yield each subscription among the messages [start, end) with their places, ascending."""
+    if start == end:
+        return
+    part = sids[start:end]
+    if (part == part[0]).all():
+        yield int(part[0]), np.arange(start, end)
+        return
+    for sid in np.unique(part).tolist():
+        yield sid, start + np.flatnonzero(part == sid)
+
+
+def picked(values: list[Value], chosen: Ints) -> list[Value]:
+    """Return the values at some places, ascending, at least one."""
+    first, n = int(chosen[0]), len(chosen)
+    if int(chosen[-1]) - first == n - 1:
+        return values[first : first + n]
+    return [values[i] for i in chosen.tolist()]
+
+
+def trade_rows(trades: TradeColumns, chosen: Ints, conn: int, ts_us: Ints) -> dict[str, Any]:
+    """Return the rows of some trades as TableRows.add_all takes them; ``ts_us`` are the stamps of the whole batch."""
+    n = len(chosen)
+    return {
+        "count": n,
+        "ticker": picked(trades.ticker, chosen),
+        "trade_id": picked(trades.trade_id, chosen),
+        "ts_recv": ts_us[trades.place[chosen]].tolist(),
+        "ts_exch": [_or_none(time) for time in trades.ts_exch_us[chosen].tolist()],
+        "conn": [conn] * n,
+        "seq": trades.seq[chosen].tolist(),
+        "yes_price_e4": trades.yes_price_e4[chosen].tolist(),
+        "qty_e2": trades.qty_e2[chosen].tolist(),
+        "taker_side": trades.taker_side[chosen].tolist(),
+        "block": picked(trades.block, chosen),
+        "source": ["ws"] * n,
+    }
+
+
+def delta_message(deltas: DeltaColumns, i: int) -> Delta:
+    """Return one delta as a message."""
+    return Delta(
+        sid=int(deltas.sid[i]),
+        seq=int(deltas.seq[i]),
+        ticker=deltas.ticker[i],
+        side=int(deltas.side[i]),
+        price_e4=int(deltas.price_e4[i]),
+        change_e2=int(deltas.change_e2[i]),
+        ts_exch_us=_or_none(int(deltas.ts_exch_us[i])),
+    )
+
+
+def trade_message(trades: TradeColumns, i: int) -> Trade:
+    """Return one trade as a message."""
+    return Trade(
+        sid=int(trades.sid[i]),
+        seq=int(trades.seq[i]),
+        ticker=trades.ticker[i],
+        trade_id=trades.trade_id[i],
+        yes_price_e4=int(trades.yes_price_e4[i]),
+        qty_e2=int(trades.qty_e2[i]),
+        taker_side=int(trades.taker_side[i]),
+        block=trades.block[i],
+        ts_exch_us=_or_none(int(trades.ts_exch_us[i])),
+    )
+
+
+def _or_none(time_us: int) -> int | None:
+    return None if time_us == NO_TIME_US else time_us

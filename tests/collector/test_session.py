@@ -1,0 +1,574 @@
+"""Links, silences, hours, timers, and what a flush says of conns."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from book.records import DAY_US, HOUR_US, Kind, Reason
+from book.wire import encode
+from collector.clock import Stamper
+from collector.conns import ConnNumbers
+from collector.links import Ended, Item, Mark
+from collector.session import CLOSED_GRACE_US, Limits, Session, Taken
+
+T0 = 20_000 * DAY_US + 5 * HOUR_US
+BOOK = ((0, 4500, 100),)
+MS = 1_000_000
+
+
+class Bench:
+    """A session whose machine starts at monotonic 0 when T0 is shown; ``venue`` answers subscriptions."""
+
+    def __init__(self, *, start_us: int = T0, **limits: Any) -> None:
+        self.start_us = start_us
+        self.now_ns = 0
+        self.session = Session(Stamper(start_us, 0), ConnNumbers(0), random.Random(2), Limits(**limits))
+        self.items: list[Item] = []
+        self.sids: dict[int, int] = {}
+        self.said: list[tuple[int, dict[str, Any]]] = []
+
+    def after(self, ms: float) -> "Bench":
+        self.now_ns += int(ms * MS)
+        return self
+
+    def us(self) -> int:
+        return self.start_us + self.now_ns // 1000
+
+    def frame(self, *frames: bytes, link: int = 1) -> None:
+        self.items += [(link, self.now_ns, frame) for frame in frames]
+
+    def mark(self, payload: Any, link: int = 1) -> None:
+        self.items.append((link, self.now_ns, payload))
+
+    def feed(self) -> list[tuple[int, Taken]]:
+        """Feed what has arrived; return each hour with what is flushed in it."""
+        items, self.items = self.items, []
+        return [(hour, self.session.take()) for hour in self.session.feed(items)]
+
+    def take(self) -> Taken:
+        """Feed and take as one."""
+        items, self.items = self.items, []
+        for _ in self.session.feed(items):
+            pass
+        return self.session.take()
+
+    def tick(self, ms: float = 100) -> list[dict[str, Any]]:
+        """Let time pass, and return what is sent."""
+        self.after(ms)
+        self.session.tick(self.now_ns, self.us())
+        sent = [(link, msgspec.json.decode(command)) for link, command in self.session.commands()]
+        self.said += sent
+        return [command for _, command in sent]
+
+    def open(self, link: int = 1) -> None:
+        """Connect; the venue acknowledges trades and lifecycle as sids 1 and 2."""
+        self.session.opened(link, 40_000 + link, self.now_ns)
+        self.sids[link] = 0
+        self.answer(self.tick(0), link)
+
+    def answer(self, commands: list[dict[str, Any]], link: int = 1) -> None:
+        for command in commands:
+            if command["cmd"] == "subscribe":
+                self.sids[link] += 1
+                self.frame(
+                    encode.subscribed(command["id"], command["params"]["channels"][0], self.sids[link]), link=link
+                )
+
+    def record(self, *tickers: str, link: int = 1) -> None:
+        """Stand subscribed to markets, their books known: seq 1 and on."""
+        for ticker in tickers:
+            self.session.list_market(ticker, None, None)
+        self.answer(self.tick(), link)
+        for seq, ticker in enumerate(tickers, 1):
+            self.frame(encode.snapshot(self.sids[link], seq, ticker, BOOK), link=link)
+
+    def conn(self, link: int = 1) -> int:
+        book = self.session.links[link].book
+        assert book is not None
+        return book.id
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Stand on link 1 with the books of A and B, flushed."""
+    bench = Bench()
+    bench.open()
+    bench.record("A", "B")
+    bench.take()
+    return bench
+
+
+def delta(seq: int, ticker: str = "A", sid: int = 3) -> bytes:
+    return encode.delta(sid, seq, ticker, 0, 4500, 5, T0)
+
+
+def rows(taken: Taken) -> list[tuple[Any, ...]]:
+    """Return (kind, ticker, seq, ts_us, reason), a group once."""
+    batch = taken.tables.get("orderbook")
+    if batch is None:
+        return []
+    columns = (batch["ticker"], batch["seq"], batch["ts_recv"].cast("int64"), batch["reason"])
+    kinds = map(Kind, batch["kind"].to_pylist())
+    return list(dict.fromkeys(zip(kinds, *(column.to_pylist() for column in columns), strict=True)))
+
+
+def closes(taken: Taken) -> list[tuple[Any, ...]]:
+    return [row[1:] for row in rows(taken) if row[0] is Kind.CLOSE]
+
+
+# what a flush says
+
+
+def test_a_flush_names_every_conn_that_is_up_with_the_last_frame_and_seq(bench: Bench) -> None:
+    bench.after(50).frame(delta(3))
+    taken = bench.take()
+    assert len(taken.conns) == 3
+    assert taken.conns[bench.conn()] == (bench.us(), 3, True)
+    assert {frame_us for frame_us, _, _ in taken.conns.values()} == {bench.us()}
+    assert taken.at_us == bench.us()
+
+
+def test_a_pong_counts_as_heard_when_what_came_before_it_is_in(bench: Bench) -> None:
+    bench.after(50).frame(delta(3))
+    bench.after(20).mark(Mark.PONG)
+    taken = bench.take()
+    assert taken.conns[bench.conn()] == (bench.us(), 3, True)
+    assert len(rows(taken)) == 1
+
+
+def test_an_empty_flush_claims_nothing_new(bench: Bench) -> None:
+    before = bench.take()
+    bench.after(900)
+    assert bench.session.stamp(bench.now_ns) == bench.us()
+    taken = bench.session.take()
+    assert taken.conns == before.conns
+    assert taken.at_us == bench.us()
+    assert taken.tables == {}
+
+
+def test_no_frame_is_ever_stamped_as_early_as_what_a_flush_has_claimed(bench: Bench) -> None:
+    """Two frames of one microsecond, a flush between them: the first answer would change otherwise."""
+    bench.after(1).frame(delta(3))
+    taken = bench.take()
+    claimed_us = taken.conns[bench.conn()][0]
+    bench.frame(delta(4))
+    (row,) = rows(bench.take())
+    assert row[3] == claimed_us + 1
+
+
+def test_random_feeds_never_claim_beyond_what_is_told() -> None:
+    rng = random.Random(8)
+    for _ in range(30):
+        bench = Bench(start_us=T0 + HOUR_US - 3_000_000)
+        bench.open()
+        bench.record("A", "B")
+        seq, claimed = 2, {}
+        for _ in range(40):
+            for _ in range(rng.randint(0, 4)):
+                seq += 1
+                bench.after(rng.choice((0, 0, 0.0004, 1, 90)))
+                bench.frame(delta(seq, rng.choice("AB"))) if rng.random() < 0.8 else bench.mark(Mark.PONG)
+                seq -= bench.items[-1][2] is Mark.PONG
+            for hour, taken in bench.feed():
+                for row in rows(taken):
+                    assert row[3] > claimed.get(bench.conn(), 0) or row[0] is Kind.CHECKPOINT
+                    assert row[3] // HOUR_US == hour
+                    assert row[3] <= taken.conns[bench.conn()][0]
+                claimed = {conn: frame_us for conn, (frame_us, _, _) in taken.conns.items()}
+            if rng.random() < 0.3:
+                bench.after(rng.randint(0, 300))
+                bench.session.stamp(bench.now_ns)
+                assert bench.session.take().conns[bench.conn()][0] <= bench.us()
+
+
+def test_a_conn_that_has_ended_is_named_once_more_as_ended(bench: Bench) -> None:
+    conn, heard_us = bench.conn(), bench.us()
+    bench.after(400).mark(Ended(Reason.DISCONNECT))
+    taken = bench.take()
+    assert taken.conns[conn] == (heard_us, 2, False)
+    assert all(not up for _, _, up in taken.conns.values())
+    assert bench.session.take().conns == {}
+    assert bench.session.spans.conns == {}
+
+
+# hours
+
+
+def test_parts_are_cut_at_hours_and_each_is_flushed_by_itself() -> None:
+    bench = Bench(start_us=T0 + HOUR_US - 1_000_000)
+    bench.open()
+    bench.record("A")
+    bench.take()
+    bench.after(500).frame(delta(2))
+    bench.after(600).frame(delta(3), delta(4))
+    (before, first), (after, second) = bench.feed()
+    assert after == before + 1 == T0 // HOUR_US + 1
+    assert [row[0].name for row in rows(first)] == ["DELTA"]
+    assert [(row[0].name, row[3] % HOUR_US) for row in rows(second)][:2] == [("CHECKPOINT", 0), ("DELTA", 200_000)]
+    assert first.conns[bench.conn()][:2] == (T0 + HOUR_US - 1_000_000 + 600_000, 2)
+
+
+def test_the_last_frame_claimed_in_an_hour_lies_in_it_even_when_more_has_arrived() -> None:
+    bench = Bench(start_us=T0 + HOUR_US - 1_000_000)
+    bench.open()
+    bench.record("A")
+    bench.after(950).mark(Mark.PONG)
+    bench.after(50).mark(Mark.PONG)
+    (_, first), (_, second) = bench.feed()
+    assert first.conns[bench.conn()][0] < T0 + HOUR_US <= second.conns[bench.conn()][0]
+
+
+def test_midnight_checkpoints_are_written_when_the_conn_is_heard_past_it() -> None:
+    midnight_us = T0 // DAY_US * DAY_US + DAY_US
+    bench = Bench(start_us=midnight_us - 1_000_000)
+    bench.open()
+    bench.record("A", "B")
+    bench.take()
+    bench.after(2_000)
+    assert rows(bench.session.take()) == []
+    bench.mark(Mark.PONG)
+    assert [(row[0].name, row[3]) for row in rows(bench.take())] == [("CHECKPOINT", midnight_us)] * 2
+
+
+# silences
+
+
+def test_a_silence_is_written_for_every_conn_when_it_ends(bench: Bench) -> None:
+    heard_us = bench.us()
+    bench.after(2_600).frame(delta(3))
+    taken = bench.take()
+    assert sorted(taken.silences) == sorted((conn, heard_us + 1, bench.us()) for conn in taken.conns)
+    assert [row[0].name for row in rows(taken)] == ["DELTA"]
+
+
+def test_a_silence_that_goes_on_is_not_written_yet(bench: Bench) -> None:
+    bench.after(9_000)
+    assert bench.take().silences == []
+
+
+@pytest.mark.parametrize(("ms", "count"), [(2_500, 0), (2_500.001, 3)])
+def test_the_bound_of_a_silence_is_exact(bench: Bench, ms: float, count: int) -> None:
+    bench.after(ms).mark(Mark.PONG)
+    assert len(bench.take().silences) == count
+
+
+def test_several_silences_in_one_feed_are_each_written(bench: Bench) -> None:
+    heard_us = bench.us()
+    bench.after(3_000).mark(Mark.PONG)
+    first_us = bench.us()
+    bench.after(100).frame(delta(3))
+    second_us = bench.us()
+    bench.after(4_000).frame(delta(4), delta(5))
+    silences = [one[1:] for one in bench.take().silences if one[0] == bench.conn()]
+    assert silences == [(heard_us + 1, first_us), (second_us + 1, bench.us())]
+
+
+def test_another_links_frames_do_not_hide_a_silence(bench: Bench) -> None:
+    bench.open(2)
+    second_us = bench.take().conns[next(iter(bench.session.links[2].conns.values())).id][0]
+    for _ in range(30):
+        bench.after(100).mark(Mark.PONG, link=1)
+    bench.mark(Mark.PONG, link=2)
+    taken = bench.take()
+    assert {one[1:] for one in taken.silences} == {(second_us + 1, bench.us())}
+    assert {one[0] for one in taken.silences} == {conn.id for conn in bench.session.links[2].conns.values()}
+
+
+def test_a_silence_over_the_hour_is_written_whole() -> None:
+    bench = Bench(start_us=T0 + HOUR_US - 1_000_000)
+    bench.open()
+    bench.record("A")
+    bench.take()
+    heard_us = bench.us()
+    bench.after(4_000).frame(delta(2))
+    ((hour, taken),) = bench.feed()
+    assert hour == T0 // HOUR_US + 1
+    assert (bench.conn(), heard_us + 1, bench.us()) in taken.silences
+
+
+# the end of a link
+
+
+@pytest.mark.parametrize("reason", [Reason.DISCONNECT, Reason.STALL, Reason.SHUTDOWN])
+def test_the_end_of_a_link_closes_its_books_after_the_last_thing_heard(bench: Bench, reason: Reason) -> None:
+    bench.after(100).frame(delta(3))
+    bench.after(30).mark(Mark.PONG)
+    heard_us = bench.us()
+    bench.after(5_000).mark(Ended(reason))
+    taken = bench.take()
+    assert closes(taken) == [(ticker, 3, heard_us + 1, reason) for ticker in ("A", "B")]
+    assert taken.silences == []
+    assert bench.session.links == {}
+
+
+def test_what_arrives_on_a_link_after_its_end_is_nothing(bench: Bench) -> None:
+    bench.after(100).mark(Ended(Reason.DISCONNECT))
+    bench.frame(delta(3))
+    bench.mark(Mark.PONG)
+    bench.mark(Mark.OVERFLOW)
+    bench.mark(Ended(Reason.STALL))
+    assert [row[-1] for row in closes(bench.take())] == ["disconnect"] * 2
+    bench.frame(delta(4))
+    assert rows(bench.take()) == []
+
+
+def test_a_new_link_wants_what_is_listed(bench: Bench) -> None:
+    bench.after(100).mark(Ended(Reason.DISCONNECT))
+    bench.take()
+    bench.open(2)
+    link, command = bench.said[-1]
+    assert (link, command["params"]["market_tickers"]) == (2, ["A", "B"])
+
+
+def test_a_close_in_an_hour_that_is_over_is_named() -> None:
+    bench = Bench(start_us=T0 + HOUR_US - 1_000_000)
+    bench.open()
+    bench.record("A")
+    bench.take()
+    bench.after(2_000).mark(Ended(Reason.STALL))
+    ((hour, taken),) = bench.feed()
+    assert hour == T0 // HOUR_US + 1
+    assert taken.close_hours == {T0 // HOUR_US}
+
+
+# overflow
+
+
+def test_an_overflow_closes_after_the_last_message_queued_and_takes_any_number_next(bench: Bench) -> None:
+    bench.after(100).frame(delta(3))
+    queued_us = bench.us()
+    bench.after(20).mark(Mark.PONG)
+    bench.after(300).mark(Mark.OVERFLOW)
+    taken = bench.take()
+    assert closes(taken) == [(ticker, 3, queued_us + 1, "overflow") for ticker in ("A", "B")]
+    bench.after(10).frame(delta(90), encode.snapshot(3, 91, "A", BOOK), delta(92))
+    taken = bench.take()
+    assert [(row[0].name, row[2]) for row in rows(taken)] == [("ORPHAN", 90), ("SNAPSHOT", 91), ("DELTA", 92)]
+    assert {event for event, _ in bench.session.notes()} >= {"overflow"}
+
+
+def test_after_an_overflow_every_book_is_asked_for(bench: Bench) -> None:
+    bench.after(100).mark(Mark.OVERFLOW)
+    bench.take()
+    (command,) = bench.tick()
+    assert command["params"]["action"] == "get_snapshot"
+    assert sorted(command["params"]["market_tickers"]) == ["A", "B"]
+
+
+# clock
+
+
+def test_a_clock_step_closes_every_book_once(bench: Bench) -> None:
+    last_us = bench.session.stamp(bench.now_ns)
+    bench.session.clock(bench.us() + 2_000_000, bench.now_ns)
+    bench.session.clock(bench.us() + 2_000_000, bench.now_ns)
+    taken = bench.session.take()
+    assert closes(taken) == [(ticker, 2, last_us + 1, "clock_step") for ticker in ("A", "B")]
+    (command,) = bench.tick()
+    assert sorted(command["params"]["market_tickers"]) == ["A", "B"]
+
+
+def test_no_stamp_after_a_clock_step_equals_one_before(bench: Bench) -> None:
+    bench.frame(delta(3))
+    bench.take()
+    bench.session.clock(bench.us() - 900_000, bench.now_ns)
+    ((_, _, close_us, _), *_) = closes(bench.session.take())
+    bench.frame(encode.snapshot(3, 4, "A", BOOK))
+    (row,) = rows(bench.take())
+    assert row[3] >= close_us
+
+
+# timers
+
+
+def test_a_market_is_asked_for_when_it_opens(bench: Bench) -> None:
+    bench.session.list_market("C", bench.us() + 500_000, bench.us() + 900_000_000)
+    assert bench.tick(400) == []
+    (command,) = bench.tick(200)
+    assert (command["params"]["action"], command["params"]["market_tickers"]) == ("add_markets", ["C"])
+
+
+def test_a_market_is_let_go_an_hour_after_its_close() -> None:
+    bench = Bench(watchdog_s=10_000.0)
+    bench.open()
+    bench.record("A", "B")
+    bench.take()
+    bench.session.list_market("A", None, bench.us() + 1_000_000)
+    bench.tick(1_000 + CLOSED_GRACE_US // 1000 - 200)
+    assert not [command for command in bench.tick() if command["params"].get("action") == "delete_markets"]
+    commands = [command for command in bench.tick(200) if command["params"].get("action") == "delete_markets"]
+    assert [command["params"]["market_tickers"] for command in commands] == [["A"]]
+
+
+def test_a_close_time_moved_back_in_time_is_heeded_whoever_says_so() -> None:
+    for way in ("listing", "lifecycle"):
+        bench = Bench(watchdog_s=10_000.0, audit_every_s=86_400.0)
+        bench.open()
+        bench.session.list_market("A", None, T0 + 30 * HOUR_US)
+        bench.record("A", "B")
+        bench.session.list_market("A", None, T0 + 30 * HOUR_US)
+        bench.take()
+        soon_us = T0 + HOUR_US
+        if way == "listing":
+            bench.session.list_market("A", None, soon_us)
+        else:
+            fields = {"event_type": "close_date_updated", "market_ticker": "A", "close_ts": soon_us // 1_000_000}
+            bench.frame(encode.lifecycle(2, 1, fields))
+            bench.take()
+        bench.tick()
+        actions = [command["params"].get("action") for command in bench.tick(2.1 * HOUR_US / 1000)]
+        assert "delete_markets" in actions, way
+
+
+def test_a_close_time_moved_on_is_heeded() -> None:
+    bench = Bench(watchdog_s=10_000.0, audit_every_s=86_400.0)
+    bench.open()
+    bench.session.list_market("A", None, T0 + HOUR_US)
+    bench.record("B")
+    bench.session.list_market("A", None, T0 + 9 * HOUR_US)
+    bench.take()
+    actions = [command["params"].get("action") for command in bench.tick(2.1 * HOUR_US / 1000)]
+    assert "delete_markets" not in actions
+
+
+def test_telling_a_market_again_costs_nothing(bench: Bench) -> None:
+    """The listing tells every market every five minutes, for months."""
+    for _ in range(50):
+        bench.session.list_market("A", None, T0 + 9 * DAY_US)
+        bench.session.list_market("B", T0 - 5, None)
+        bench.tick()
+    assert len(bench.session._endings) <= 5
+    assert bench.session._openings == []
+
+
+def test_a_market_that_reopens_after_it_was_let_go_is_recorded_again(bench: Bench) -> None:
+    bench.session.list_market("A", None, T0 - 2 * HOUR_US)
+    (command,) = bench.tick()
+    bench.frame(encode.ok(command["id"], 3, 3))
+    assert closes(bench.take()) == [("A", 3, bench.us(), "market_closed")]
+    bench.session.list_market("A", None, T0 + 9 * HOUR_US)
+    (again,) = bench.tick()
+    assert (again["params"]["action"], again["params"]["market_tickers"]) == ("add_markets", ["A"])
+    bench.frame(encode.ok(again["id"], 3, 4), encode.snapshot(3, 5, "A", BOOK), delta(6))
+    assert [row[0].name for row in rows(bench.take())] == ["SNAPSHOT", "DELTA"]
+
+
+# the end of a market
+
+
+def determined(seq: int = 1) -> bytes:
+    return encode.lifecycle(2, seq, {"event_type": "determined", "market_ticker": "A", "result": "yes"})
+
+
+def test_a_determined_market_is_dropped_on_every_link_and_never_asked_for_again(bench: Bench) -> None:
+    bench.frame(determined())
+    bench.take()
+    (command,) = bench.tick()
+    assert (command["params"]["action"], command["params"]["market_tickers"]) == ("delete_markets", ["A"])
+    bench.session.list_market("A", None, None)
+    bench.mark(Ended(Reason.DISCONNECT))
+    bench.take()
+    bench.open(2)
+    link, command = bench.said[-1]
+    assert (link, command["params"]["market_tickers"]) == (2, ["B"])
+
+
+def test_a_market_listed_after_it_was_determined_is_not_asked_for(bench: Bench) -> None:
+    bench.frame(determined().replace(b'"A"', b'"C"'))
+    bench.take()
+    bench.session.list_market("C", None, None)
+    assert bench.tick() == []
+
+
+def test_an_end_told_by_the_listing_takes_effect_when_all_that_came_before_is_in(bench: Bench) -> None:
+    bench.after(100).frame(delta(3))
+    bench.session.finish_market("A")
+    bench.session.finish_market("unknown")
+    bench.take()
+    bench.tick()
+    taken = bench.session.take()
+    assert closes(taken) == [("A", 3, bench.us(), "market_closed")]
+    assert bench.us() > bench.conn() // 1024
+    bench.after(10).frame(delta(4))
+    assert [row[0].name for row in rows(bench.take())] == ["ORPHAN"]
+
+
+# dead links
+
+
+def test_a_link_on_which_nothing_is_heard_is_dead(bench: Bench) -> None:
+    bench.tick(14_900)
+    assert bench.session.dead == {}
+    bench.tick(200)
+    assert bench.session.dead == {1: Reason.STALL}
+    bench.mark(Ended(Reason.STALL))
+    bench.take()
+    assert bench.session.dead == {}
+
+
+def test_a_link_that_does_not_answer_is_dead() -> None:
+    bench = Bench()
+    bench.session.opened(1, 40_001, 0)
+    for _ in range(105):
+        bench.tick()
+        bench.mark(Mark.PONG)
+        bench.take()
+    assert bench.session.dead == {1: Reason.DISCONNECT}
+
+
+def test_markets_that_find_no_room_are_told_of() -> None:
+    bench = Bench(most_markets=2)
+    bench.open()
+    bench.record("A", "B")
+    for ticker in ("C", "D", "E"):
+        bench.session.list_market(ticker, None, None)
+    bench.take()
+    bench.tick()
+    notes = [fields for event, fields in bench.session.notes() if event == "without_room"]
+    assert notes == [{"markets": 3}]
+    bench.tick()
+    assert bench.session.notes() == []
+
+
+# what must not grow
+
+
+def test_nothing_grows_with_links_that_come_and_go() -> None:
+    bench = Bench()
+    for link in range(1, 40):
+        bench.open(link)
+        bench.record("A", link=link)
+        bench.take()
+        bench.frame(encode.delta(3, 2, "A", 0, 4500, 1, T0), link=link)
+        bench.after(50).mark(Ended(Reason.DISCONNECT), link=link)
+        bench.take()
+    assert bench.session.links == {}
+    assert bench.session.spans.conns == {}
+    assert bench.session.intake.ended == []
+    assert len(bench.session._endings) == 1
+
+
+def test_ends_on_a_long_lived_conn_are_forgotten_once_nothing_can_reach_them(bench: Bench) -> None:
+    link = bench.session.links[1]
+    seq = 2
+    for number in range(50):
+        ticker = f"M{number}"
+        bench.session.list_market(ticker, None, None)
+        (add,) = bench.tick()
+        bench.frame(encode.ok(add["id"], 3, seq + 1), encode.snapshot(3, seq + 2, ticker, BOOK))
+        fields = {"event_type": "determined", "market_ticker": ticker}
+        bench.frame(encode.lifecycle(2, number + 1, fields))
+        bench.take()
+        (delete,) = bench.tick()
+        bench.frame(encode.ok(delete["id"], 3, seq + 3))
+        bench.take()
+        seq += 3
+    assert link.book is not None
+    assert len(link.book.ended) == 50
+    bench.after(61_000).mark(Mark.PONG)
+    bench.take()
+    bench.tick()
+    assert len(link.book.ended) == 0
+    assert len(link.asks.sent) <= 1
