@@ -85,6 +85,7 @@ class Asks:
         self.stage = Stage.NONE
         self.sid = 0
         self.sent: dict[int, Sent] = {}
+        self._late: dict[int, Command] = {}
         self.out: list[Command] = []
         self.hopeless = False
 
@@ -214,6 +215,7 @@ class Asks:
         self._silent_ns, self._probed = None, False
         self.roster.clear()
         self.sent = {number: sent for number, sent in self.sent.items() if isinstance(sent.command, Subscribe)}
+        self._late.clear()
 
     def _undo(self, command: Command | None, now_ns: int) -> None:
         """Take back what a command that was not carried out had assumed."""
@@ -305,14 +307,17 @@ class Asks:
                 self.hopeless = True
             elif isinstance(command, Update) and command.action != GET_SNAPSHOT:
                 self._undo(command, now_ns)
+                self._late[number] = command  # an answer that comes yet says when the venue did it
                 self._unanswered += 1
         if self._unanswered >= UNANSWERED_MOST:
             self._unanswered = 0
             self.leave(now_ns)
 
     def _answered(self, command_id: int | None) -> Command | None:
-        sent = self.sent.pop(command_id, None) if command_id is not None else None
-        return sent.command if sent else None
+        if command_id is None:
+            return None
+        sent = self.sent.pop(command_id, None)
+        return sent.command if sent else self._late.pop(command_id, None)
 
     def _send(self, command: Command, now_ns: int) -> None:
         self.sent[command.id] = Sent(command, now_ns)

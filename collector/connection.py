@@ -26,6 +26,7 @@ OPEN_WITHIN_S = 10.0
 SEND_WITHIN_S = 10.0
 PING_EVERY_S = 1.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_TEXT = Opcode.TEXT
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
 
@@ -83,10 +84,10 @@ class _Socket(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         """Take one message, or a part of one."""
-        if type(event) is not Frame or event.opcode not in _DATA:
-            super().process_event(event)
-        elif event.fin and not self._parts:
+        if type(event) is Frame and event.opcode is _TEXT and event.fin:
             self._deliver(bytes(event.data), time.monotonic_ns())
+        elif type(event) is not Frame or event.opcode not in _DATA:
+            super().process_event(event)
         else:
             self._parts.append(bytes(event.data))
             if event.fin:

@@ -15,6 +15,7 @@ from collector.venue_rest import VenueRest
 LIST_EVERY_S = 300.0
 LOOK_EVERY_S = 0.5
 AGAIN_S = 10.0
+LEARN_A_TURN = 50
 
 Log = Callable[..., None]
 
@@ -121,7 +122,9 @@ class Discovery:
     async def _learn(self, markets: Iterable[MarketDoc]) -> None:
         """Keep new versions of markets, and of the events and series not seen yet."""
         await self._loaded
-        for doc in markets:
+        for number, doc in enumerate(markets):
+            if number % LEARN_A_TURN == 0:
+                await asyncio.sleep(0)  # frames come first
             if not self._versions.knows("events", doc.event_ticker) and doc.event_ticker not in self._nowhere:
                 event = await self._rest.event(doc.event_ticker)
                 if event is not None:

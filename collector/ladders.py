@@ -13,6 +13,7 @@ from book.units import MAX_PRICE_E4
 
 Ints = npt.NDArray[np.int64]
 _STEPS_E4 = (100, 10, 1)
+_NOWHERE = -1
 
 
 def _width(step_e4: int) -> int:
@@ -38,6 +39,8 @@ class Ladders:
 
     def load(self, market: int, levels: tuple[Level, ...]) -> None:
         """Replace a market's book."""
+        if self._base[market] == _NOWHERE:
+            self._base[market], self._step[market] = self._room(_STEPS_E4[0]), _STEPS_E4[0]
         self.clear(market)
         for side, price_e4, qty_e2 in levels:
             if price_e4 % self._step[market]:
@@ -47,6 +50,13 @@ class Ladders:
     def clear(self, market: int) -> None:
         """Empty a market's book."""
         self._area(market)[:] = 0
+
+    def release(self, market: int) -> None:
+        """Give a market's room to others; until it is loaded again its book is empty and takes no change."""
+        if self._base[market] != _NOWHERE:
+            self.clear(market)
+            self._free[int(self._step[market])].append(int(self._base[market]))
+            self._base[market] = _NOWHERE
 
     def levels(self, market: int) -> tuple[Ints, Ints, Ints]:
         """Return a market's levels as columns side, price_e4, qty_e2, YES before NO, prices ascending."""
@@ -102,7 +112,7 @@ class Ladders:
 
     def _area(self, market: int) -> Ints:
         base = int(self._base[market])
-        return self._qty[base : base + 2 * _width(int(self._step[market]))]
+        return self._qty[base : base + 2 * _width(int(self._step[market]))] if base != _NOWHERE else self._qty[:0]
 
     def _room(self, step_e4: int) -> int:
         if self._free[step_e4]:

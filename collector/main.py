@@ -47,7 +47,7 @@ async def collect(settings: Settings) -> None:
     versions = Versions()
     try:
         async with asyncio.TaskGroup() as group:
-            loading = group.create_task(asyncio.to_thread(versions.load, settings.home, settings.shard))
+            loading = group.create_task(_load(versions, settings, log))
             discovery = Discovery(
                 rest, recorder.session, versions, recorder.now_us, log, combos=settings.combos, loaded=loading
             )
@@ -58,6 +58,12 @@ async def collect(settings: Settings) -> None:
     finally:
         await rest.close()
     log("stopped")
+
+
+async def _load(versions: Versions, settings: Settings, log: Callable[..., None]) -> None:
+    await asyncio.to_thread(versions.load, settings.home, settings.shard)
+    for error in versions.unreadable:
+        log("metadata_unreadable", error=str(error))
 
 
 def _signer(settings: Settings) -> Signer | None:

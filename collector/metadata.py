@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from book.errors import CorruptError
 from book.wire.rest import Document, EventDoc, MarketDoc, SeriesDoc, lasting_fields, parse_document, render_document
 from lake import paths
 from lake.reader import Hour
@@ -24,22 +25,24 @@ class Versions:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], bytes] = {}
         self.unfinished: set[str] = set()
+        self.unreadable: list[CorruptError] = []
         self.series_of: dict[str, str] = {}
         self.category_of: dict[str, str | None] = {}
 
     def load(self, home: Path, shard: int) -> None:
-        """Learn the versions that a shard's log holds already. Cost: one read of its metadata tables."""
+        """Learn the versions that a shard's log holds already.
+
+        An hour that cannot be read is passed over and stands in ``unreadable``: its records become versions once more,
+        which is better than no recording. Cost: one read of the metadata tables.
+        """
         for hour in paths.hours(home, shard):
             reader = Hour(paths.hour_dir(home, shard, hour), shard, hour)
-            reader.poll()
-            for table, key in _KEYS.items():
-                for row in reader.table(table).select([key, "record"]).to_pylist():
-                    document = parse_document(row["record"])
-                    self._seen[table, row[key]] = _fingerprint(document)
-                    if table == "markets":
-                        self._note_status(row[key], document.get("status"))
-                    elif table == "events":
-                        self._note_event(row[key], document.get("series_ticker"), document.get("category"))
+            try:
+                reader.poll()
+                for table, key in _KEYS.items():
+                    self._learn(table, key, reader.table(table).select([key, "record"]).to_pylist())
+            except CorruptError as error:
+                self.unreadable.append(error)
 
     def knows(self, table: str, key: str) -> bool:
         """Say whether any version of a record is known."""
@@ -95,6 +98,15 @@ class Versions:
             "category": doc.category,
             "record": render_document(doc.raw).decode(),
         }
+
+    def _learn(self, table: str, key: str, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            document = parse_document(row["record"])
+            self._seen[table, row[key]] = _fingerprint(document)
+            if table == "markets":
+                self._note_status(row[key], document.get("status"))
+            elif table == "events":
+                self._note_event(row[key], document.get("series_ticker"), document.get("category"))
 
     def _note_status(self, ticker: str, status: str | None) -> None:
         if status in FINISHED:

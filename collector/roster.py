@@ -111,9 +111,10 @@ class Roster:
 
     def deleted(self, tickers: Iterable[str]) -> None:
         """Note that the venue has taken markets away; one wanted again meanwhile is to be added anew."""
-        for ticker in self.leaving.intersection(tickers):
+        for ticker in self.added.intersection(tickers):
             self.added.discard(ticker)
             self.leaving.discard(ticker)
+            self.unwanted.pop(ticker, None)
             self.missing.pop(ticker, None)
             self.audits.pop(ticker, None)
             if ticker in self.wanted:

@@ -184,10 +184,13 @@ class Spans:
         if one["finished"]:
             return
         one["finished"] = True
+        owner = self.conns.get(int(one["owner"]))
+        seq = max(int(one["seq"]), owner.tracker.last if owner else 0)
         if one["live"]:
-            self._close(market, ts_us, self.conns[int(one["owner"])].tracker.last, Reason.MARKET_CLOSED)
+            self._close(market, ts_us, seq, Reason.MARKET_CLOSED)
         elif one["owner"]:
-            self._write_close(market, ts_us, int(one["owner"]), int(one["seq"]), Reason.MARKET_CLOSED)
+            self._write_close(market, ts_us, int(one["owner"]), seq, Reason.MARKET_CLOSED)
+        self.ladders.release(market)
 
     def end_conn(self, conn: Conn, last_us: int, reveal_us: int, seq: int, reason: Reason) -> None:
         """End every span of a conn after ``last_us``, also those that had ended later than that.

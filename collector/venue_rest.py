@@ -29,6 +29,8 @@ PAGE = 1000
 EVENTS_PAGE = 200
 TICKERS_A_CALL = 100
 REQUESTS_A_SECOND = 10
+RECORDED = ("open", "paused", "unopened")
+"""The venue's filter words for markets whose books are recorded, now or when they open; it takes one at a time."""
 TRIES = 4
 WITHIN_S = 20.0
 
@@ -64,10 +66,11 @@ class VenueRest:
         self._next_s = 0.0
 
     async def open_markets(self, *, combos: bool) -> AsyncIterator[list[MarketDoc]]:
-        """Yield the open markets, page by page."""
-        fixed = {"status": "open", "limit": str(PAGE)} | ({} if combos else {"mve_filter": "exclude"})
-        async for document in self._pages("/markets", fixed):
-            yield self._readable(decode_market, document.get("markets"))
+        """Yield the markets that are open, paused or yet to open, page by page."""
+        for status in RECORDED:
+            fixed = {"status": status, "limit": str(PAGE)} | ({} if combos else {"mve_filter": "exclude"})
+            async for document in self._pages("/markets", fixed):
+                yield await self._readable(decode_market, document.get("markets"))
 
     async def markets(self, tickers: Iterable[str]) -> list[MarketDoc]:
         """Return these markets, those that the venue knows."""
@@ -76,37 +79,35 @@ class VenueRest:
         for start in range(0, len(names), TICKERS_A_CALL):
             chunk = ",".join(names[start : start + TICKERS_A_CALL])
             async for document in self._pages("/markets", {"tickers": chunk, "limit": str(PAGE)}):
-                found += self._readable(decode_market, document.get("markets"))
+                found += await self._readable(decode_market, document.get("markets"))
         return found
 
     async def open_events(self) -> AsyncIterator[list[EventDoc]]:
         """Yield the open events, page by page."""
         async for document in self._pages("/events", {"status": "open", "limit": str(EVENTS_PAGE)}):
-            yield self._readable(decode_event, document.get("events"))
+            yield await self._readable(decode_event, document.get("events"))
 
     async def event(self, ticker: str) -> EventDoc | None:
         """Return an event, None where the venue does not know it."""
         document = await self._get(f"/events/{quote(ticker, safe='')}", {})
-        return next(iter(self._readable(decode_event, [document.get("event")] if document else [])), None)
+        found = await self._readable(decode_event, [document.get("event")] if document else [])
+        return found[0] if found else None
 
     async def series(self, ticker: str) -> SeriesDoc | None:
         """Return a series, None where the venue does not know it."""
         document = await self._get(f"/series/{quote(ticker, safe='')}", {})
-        return next(iter(self._readable(decode_series, [document.get("series")] if document else [])), None)
+        found = await self._readable(decode_series, [document.get("series")] if document else [])
+        return found[0] if found else None
 
     async def close(self) -> None:
         """Close the client's connections."""
         await self._client.aclose()
 
-    def _readable(self, decode: Callable[[Mapping[str, Any]], _Doc], documents: object) -> list[_Doc]:
-        found: list[_Doc] = []
-        for document in documents if isinstance(documents, list) else []:
-            try:
-                if not isinstance(document, dict):
-                    raise FrameError("not a JSON object")
-                found.append(decode(document))
-            except FrameError as error:
-                self._unreadable(error)
+    async def _readable(self, decode: Callable[[Mapping[str, Any]], _Doc], documents: object) -> list[_Doc]:
+        """Read documents, in a thread: a page of them would hold up the receiving of frames."""
+        found, errors = await asyncio.to_thread(_decoded, decode, documents)
+        for error in errors:
+            self._unreadable(error)
         return found
 
     async def _pages(self, path: str, fixed: Mapping[str, str]) -> AsyncIterator[Document]:
@@ -114,11 +115,13 @@ class VenueRest:
         while True:
             document = await self._get(path, {**fixed, **({"cursor": cursor} if cursor else {})})
             if document is None:
-                return
+                raise CollectorError(f"{path}: the venue does not know it; is KALSHI_REST_URL right?")
             yield document
-            cursor = document.get("cursor") or ""
+            last, cursor = cursor, document.get("cursor") or ""
             if not cursor:
                 return
+            if cursor == last:
+                raise CollectorError(f"{path}: the venue's pages go in a circle")
 
     async def _get(self, path: str, query: dict[str, Any]) -> Document | None:
         async for attempt in stamina.retry_context(on=VenueBusyError, attempts=TRIES, wait_initial=0.5, wait_max=10.0):
@@ -144,4 +147,17 @@ class VenueRest:
             raise VenueBusyError(answer.status_code, path)
         if answer.status_code != httpx.codes.OK:
             raise CollectorError(f"{path}: the venue answered {answer.status_code}: {answer.text[:200]}")
-        return parse_document(answer.content)
+        return await asyncio.to_thread(parse_document, answer.content)
+
+
+def _decoded(decode: Callable[[Mapping[str, Any]], _Doc], documents: object) -> tuple[list[_Doc], list[FrameError]]:
+    found: list[_Doc] = []
+    errors: list[FrameError] = []
+    for document in documents if isinstance(documents, list) else []:
+        try:
+            if not isinstance(document, dict):
+                raise FrameError("not a JSON object")
+            found.append(decode(document))
+        except FrameError as error:
+            errors.append(error)
+    return found, errors

@@ -2,9 +2,9 @@
 
 Owns the reading of ``clock="exchange"``: of a span's records in seq order, the longest run whose running maximum of
 ts_exch is at most the instant. It is final once the conn has shown a later ts_exch within the span. A checkpoint
-carries its span's maximum; a snapshot its conn's, else its ts_recv. Rows are looked for up to 60 s of receipt past
-the instant: the clocks are taken to differ by less. Silences do not matter here: what was held back arrives in order
-with its own stamps.
+carries its span's maximum; a snapshot its conn's, else its ts_recv. Bases are looked for up to 60 s of receipt past
+the instant: the clocks are taken to differ by less; changes up to the later ts_exch that makes the run final, however
+late it came. So silences do not matter here: what was held back arrives in order with its own stamps.
 
 When a snapshot was taken is not known: after all that its conn showed before it, and before the next it shows. What
 changed in between and never arrived (the market was not subscribed to yet, or the frames were lost) stands in it all
@@ -61,15 +61,17 @@ class _Proof(NamedTuple):
 def state_at(log: Log, shard: ShardLog, ticker: str, ts_us: int) -> Run | Lapsed | Before | Ended | Unwanted | Unheard:
     """Return what one shard's log knows of a market at an instant of the exchange's clock, inclusive.
 
-    Cost: decodes the market's batches from the base to 60 s past the instant, and a batch or two of its conn.
+    Cost: decodes the market's batches from the base to 60 s past the instant, or to the end of a silence there, and a
+    batch or two of its conn.
     """
     horizon_us = ts_us + LOOK_US
     base = _base(shard, ticker, ts_us, horizon_us)
     if isinstance(base, Before):
         return base
     proof = _first_past(shard, base, ts_us)
-    close, next_us = _end(shard, ticker, base, max(horizon_us, proof.ts_us if proof else 0))
-    rows, changes = changes_after(log, shard, ticker, base, horizon_us)
+    heard_us = max(horizon_us, proof.ts_us if proof else 0)
+    close, next_us = _end(shard, ticker, base, heard_us)
+    rows, changes = changes_after(log, shard, ticker, base, heard_us)
     if close:
         changes = changes.take(changes.seq <= close.seq)
     reached = np.maximum.accumulate(np.maximum(changes.exch_us, _exchange_us(base)))

@@ -5,7 +5,7 @@ frame, and a frame that cannot be read comes back as the FrameError that says wh
 integer by exact decimal casts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Union
 
 import msgspec
@@ -114,9 +114,10 @@ def decode_batch(frames: Sequence[bytes], *, use_yes_price: bool = False) -> Bat
         messages = _typed_all(frames[start : start + _AT_ONCE])
         found = [message for message in messages if type(message) is _Delta]
         if len(found) == len(messages):
-            deltas.add(range(start, start + len(messages)), found)
+            deltas.add(np.arange(start, start + len(messages)), found)
             continue
-        deltas.add([place for place, one in enumerate(messages, start) if type(one) is _Delta], found)
+        is_delta = np.array([type(one) is _Delta for one in messages], np.bool_)
+        deltas.add(start + np.flatnonzero(is_delta), found)
         others = [(place, one) for place, one in enumerate(messages, start) if type(one) is not _Delta]
         whole = [(place, one) for place, one in others if type(one) is _Trade and _is_whole(one)]
         trades.add([place for place, _ in whole], [one for _, one in whole])
@@ -168,7 +169,7 @@ class _Deltas:
     """Fields of deltas, gathered before the structs that held them are given back."""
 
     def __init__(self) -> None:
-        self._place: list[int] = []
+        self._place: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
         self._sid: list[int] = []
         self._seq: list[int] = []
         self._ticker: list[str] = []
@@ -178,10 +179,10 @@ class _Deltas:
         self._time: list[str | int | None] = []
         self._time_ms: list[int | None] = []
 
-    def add(self, places: Iterable[int], found: list[_Delta]) -> None:
+    def add(self, places: npt.NDArray[np.int64], found: list[_Delta]) -> None:
         """Take deltas and their places in the batch."""
         bodies = [delta.msg for delta in found]
-        self._place += places
+        self._place.append(places)
         self._sid += [delta.sid for delta in found]
         self._seq += [delta.seq for delta in found]
         self._ticker += [body.market_ticker for body in bodies]
@@ -198,7 +199,7 @@ class _Deltas:
         if use_yes_price:
             price_e4 = np.where(side == Side.NO, MAX_PRICE_E4 - price_e4, price_e4)
         return DeltaColumns(
-            place=np.array(self._place, np.int64),
+            place=np.concatenate(self._place),
             sid=np.array(self._sid, np.int64),
             seq=np.array(self._seq, np.int64),
             ticker=self._ticker,

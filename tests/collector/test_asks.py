@@ -233,6 +233,24 @@ def test_a_deletion_that_was_refused_or_not_answered_is_repeated(bench: Bench) -
     assert bench.asks.roster.expects("M00000")
 
 
+def test_an_answer_that_comes_late_still_says_what_the_venue_did(bench: Bench) -> None:
+    """The first of two deletions ends the changes: to wait for the second would show a book that stands still."""
+    bench.live(names(2))
+    bench.asks.drop("M00000")
+    (first,) = bench.tick()
+    (second,) = bench.ticks(11)
+    assert updates([first, second], DELETE_MARKETS) == ["M00000", "M00000"]
+    assert bench.asks.acknowledged(first.id) == first
+    assert not bench.asks.roster.expects("M00000")
+    bench.asks.want(["M00000"])
+    (again,) = bench.tick()
+    assert updates([again], ADD_MARKETS) == ["M00000"]
+    bench.asks.acknowledged(second.id)
+    assert bench.asks.roster.expects("M00000")
+    bench.asks.acknowledged(again.id)
+    assert bench.asks.roster.added == set(names(2))
+
+
 def test_a_channel_that_was_refused_is_asked_for_again_and_holds_up_no_book(bench: Bench) -> None:
     trade, lifecycle = bench.take()
     bench.refuse(trade, 8)

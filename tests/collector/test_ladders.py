@@ -55,3 +55,27 @@ def test_room_is_used_again_and_comes_back_empty() -> None:
     second = ladders.add_market()
     assert ladders.rows(second) == ()
     assert ladders.rows(first) == ((0, 4510, 7),)
+
+
+def test_room_that_was_released_serves_others_and_comes_back() -> None:
+    ladders = Ladders()
+    first = ladders.add_market()
+    ladders.load(first, ((0, 4510, 7),))
+    ladders.release(first)
+    ladders.release(first)
+    assert ladders.rows(first) == ()
+    ladders.clear(first)
+    second = ladders.add_market()
+    ladders.load(second, ((0, 4510, 9), (1, 9990, 1)))
+    ladders.load(first, ((1, 100, 3),))
+    assert ladders.rows(first) == ((1, 100, 3),)
+    assert ladders.rows(second) == ((0, 4510, 9), (1, 9990, 1))
+
+
+def test_markets_that_come_and_go_take_no_more_room() -> None:
+    ladders = Ladders()
+    for _ in range(2000):
+        market = ladders.add_market()
+        ladders.load(market, ((0, 4510, 7),))
+        ladders.release(market)
+    assert ladders._end < 5000

@@ -79,8 +79,8 @@ def test_a_slow_table_fills_what_is_left_out_with_null() -> None:
     rows = TableRows("trades")
     rows.add(ticker="A", trade_id="1", ts_recv=5, conn=7, yes_price_e4=4500, qty_e2=100, source="ws")
     rows.add(
-        ticker="B", trade_id="2", ts_recv=6, ts_exch=4, conn=7, seq=3, yes_price_e4=1, qty_e2=2, taker_side=1, block=True,
-        source="ws",
+        ticker="B", trade_id="2", ts_recv=6, ts_exch=4, conn=7, seq=3, yes_price_e4=1, qty_e2=2, taker_side=1,
+        block=True, source="ws",
     )  # fmt: skip
     batch = rows.take()
     assert batch is not None

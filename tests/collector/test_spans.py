@@ -266,3 +266,15 @@ def test_conn_numbers_only_grow() -> None:
     assert numbers.next(T0) == first + 1024
     assert numbers.next(0) == first + 2048
     assert ConnNumbers(3, last=first + 2048).next(T0) == first + 3072
+
+
+def test_a_market_that_is_over_gives_its_room_back(bench: Bench) -> None:
+    conn = bench.conn(1)
+    bench.snapshot(conn, T0, 5)
+    bench.spans.determined(bench.market, T0 + 9)
+    end = bench.spans.ladders._end
+    bench.spans.snapshot(conn, bench.spans.market("N"), T0 + 10, 6, BOOK)
+    assert bench.spans.ladders._end == end
+    assert bench.spans.ladders.rows(bench.spans.market("N")) == BOOK
+    bench.delta(conn, T0 + 11, 7, (0, 4500, 5))
+    assert bench.rows()[-1] == (Kind.ORPHAN, 11, 1, 7, (0, 4500, 5), None)

@@ -34,6 +34,7 @@ def gap(rig: Rig) -> bool:
     if found is None:
         return False
     found[1].swallow += rig.rng.choice((1, rig.rng.randint(1, 40), rig.rng.randint(100, 2000)))
+    rig.agenda.at(rig.agenda.now_ns + 600_000_000, setattr, found[1], "swallow", 0)
     return True
 
 
@@ -88,7 +89,8 @@ def step(rig: Rig) -> bool:
 
 def drift(rig: Rig) -> bool:
     """A difference of less than a step: slewed, never seen."""
-    rig.wall_off_us += rig.rng.choice((-1, 1)) * rig.rng.randint(1_000, 200_000)
+    away_us = rig.rng.choice((-1, 1)) * rig.rng.randint(1_000, 200_000)
+    rig.wall_off_us = away_us if rig.shown.even else rig.wall_off_us + away_us
     return True
 
 
@@ -152,7 +154,7 @@ def overflow(rig: Rig) -> bool:
 def crash(rig: Rig) -> bool:
     if not rig.up:
         return False
-    if rig.rng.random() < 0.3:
+    if not rig.shown.even and rig.rng.random() < 0.3:  # an even clock is compared with the exchange's: it stays near
         rig.wall_off_us -= rig.rng.randint(0, 3_000_000)
     rig.crash(rig.rng.randint(50, 3000))
     return True

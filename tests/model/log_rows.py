@@ -80,9 +80,9 @@ def book_at(rows: list[Row], ts_us: int) -> dict[tuple[int, int], int] | str:
         return "unknown"
     book: dict[tuple[int, int], int] = {}
     for row in valid:
-        if row.key == base or (row.kind == Kind.DELTA and row.conn == conn and row.seq > seq):
-            if row.side is not None and row.price_e4 is not None and row.qty_e2 is not None:
-                add(book, (row.side, row.price_e4, row.qty_e2))
+        counts = row.key == base or (row.kind == Kind.DELTA and row.conn == conn and row.seq > seq)
+        if counts and row.side is not None and row.price_e4 is not None and row.qty_e2 is not None:
+            add(book, (row.side, row.price_e4, row.qty_e2))
     return book
 
 

@@ -23,8 +23,7 @@ class Span:
     base: dict[tuple[int, int], int]
     book: dict[tuple[int, int], int]
     proved_us: int  # the last instant at which the venue's own book was the same
-    first_exch_us: int
-    entries: list[tuple[int, int | None, Level]] = field(default_factory=list)
+    entries: list[tuple[int, Level]] = field(default_factory=list)
     since_us: int | None = None  # the first change after the proof
     good_us: int = 0  # the last message about the market that could be read
     ends: list[tuple[int, str]] = field(default_factory=list)
@@ -53,7 +52,6 @@ class Conn:
     heard_us: int
     seq: int = 0
     ordered_us: int | None = None
-    exch_us: int | None = None
     up: bool = True
     any_next: bool = False
     silences: list[tuple[int, int]] = field(default_factory=list)
@@ -97,7 +95,7 @@ class Oracle:
 
     def stepped(self, last_us: int) -> None:
         """Take note that the clock stepped after this stamp."""
-        for span in self._all():
+        for span in self.all():
             if span.live:
                 span.end(last_us + 1, GAP)
 
@@ -164,19 +162,15 @@ class Oracle:
         if ts_us > span.conn.heard_us:
             return "not yet"
         book = dict(span.base)
-        for at_us, _, level in span.entries:
+        for at_us, level in span.entries:
             if at_us > ts_us:
                 break
             add(book, level)
         return book
 
-    def final(self) -> int:
-        """Return the latest instant heard of on any connection."""
-        return max((conn.heard_us for link in self.links.values() for conn in link.conns.values()), default=0)
-
     # how
 
-    def _all(self) -> list[Span]:
+    def all(self) -> list[Span]:
         return [span for spans in self.spans.values() for span in spans]
 
     def _silence(self, link: Link, ts_us: int, now_ns: int) -> None:
@@ -193,7 +187,7 @@ class Oracle:
 
     def _cut(self, conn: Conn, at_us: int, shown_us: int, why: str = GAP) -> None:
         """End every span of a conn that reaches past an instant, ended later or not."""
-        for span in self._all():
+        for span in self.all():
             if span.conn is conn:
                 span.end(min(at_us, shown_us), why)
 
@@ -231,35 +225,40 @@ class Oracle:
         return True
 
     def _take(self, conn: Conn, ts_us: int, fact: Fact) -> None:
-        spans = self.spans.get(fact.ticker or "", [])
-        live = spans[-1] if spans and spans[-1].conn is conn and spans[-1].live else None
         if fact.kind == "snapshot":
             self._book(conn, ts_us, fact)
         elif fact.kind == "delta":
-            conn.exch_us = max(filter(None, (conn.exch_us, fact.exch_us)), default=None)
-            if live is not None:
-                self._change(live, ts_us, fact)
+            self._change(conn, ts_us, fact)
         elif fact.kind == "unreadable":
-            if fact.ticker is None:
-                self._cut(conn, (conn.ordered_us or ts_us) + 1, ts_us)
-            elif live is not None:
-                live.end(min(live.good_us + 1, ts_us), GAP)
-        elif fact.kind == "unsubscribed":
+            self._unreadable(conn, ts_us, fact.ticker)
+        elif fact.kind in ENDS:
             conn.up = False
-            self._cut(conn, ts_us, ts_us, UNWANTED)
-        elif fact.kind == "channel_error":
-            conn.up = False
-            self._cut(conn, (conn.ordered_us or ts_us) + 1, ts_us)
+            wanted_no_more = fact.kind == "unsubscribed"
+            last_us = ts_us if wanted_no_more or conn.ordered_us is None else conn.ordered_us + 1
+            self._cut(conn, last_us, ts_us, UNWANTED if wanted_no_more else GAP)
         elif fact.kind == "ok":
             for ticker in fact.tickers:
-                span = self.spans.get(ticker, [None])[-1]
-                if span is not None and span.conn is conn and span.live:
-                    closed = ts_us >= self.close_us.get(ticker, 1 << 62)
-                    span.end(ts_us, OVER if closed else UNWANTED)
+                self._deleted(conn, ts_us, ticker)
         elif fact.kind == "determined":
             self._determined(ts_us, fact.ticker or "")
-        elif fact.kind == "close_time" and fact.ticker and fact.close_us is not None:
-            self.close_us[fact.ticker] = fact.close_us
+
+    def _live(self, conn: Conn, ticker: str) -> Span | None:
+        """Return the span in which a market is known through a conn now."""
+        spans = self.spans.get(ticker)
+        return spans[-1] if spans and spans[-1].conn is conn and spans[-1].live else None
+
+    def _unreadable(self, conn: Conn, ts_us: int, ticker: str | None) -> None:
+        if ticker is None:
+            self._cut(conn, ts_us if conn.ordered_us is None else conn.ordered_us + 1, ts_us)
+            return
+        span = self._live(conn, ticker)
+        if span is not None:
+            span.end(min(span.good_us + 1, ts_us), GAP)
+
+    def _deleted(self, conn: Conn, ts_us: int, ticker: str) -> None:
+        span = self._live(conn, ticker)
+        if span is not None:
+            span.end(ts_us, OVER if ts_us >= self.close_us.get(ticker, 1 << 62) else UNWANTED)
 
     def _determined(self, ts_us: int, ticker: str) -> None:
         if ticker in self.finished:
@@ -289,19 +288,21 @@ class Oracle:
                 last.end(ts_us, UNWANTED)  # the venue's cancellation: from here its empty book is the base
             else:
                 self._disproved(last, ts_us)
-        first_exch_us = ts_us if conn.exch_us is None else conn.exch_us
         self.held.add(ticker)
-        spans.append(Span(conn, ts_us, book, dict(book), ts_us, first_exch_us, good_us=ts_us))
+        spans.append(Span(conn, ts_us, book, dict(book), ts_us, good_us=ts_us))
 
-    def _change(self, span: Span, ts_us: int, fact: Fact) -> None:
+    def _change(self, conn: Conn, ts_us: int, fact: Fact) -> None:
         level = fact.levels[0]
+        span = self._live(conn, fact.ticker or "")
+        if span is None:
+            return
         if span.book.get(level[:2], 0) + level[2] < 0:
             self._disproved(span, ts_us)
             return
         add(span.book, level)
         span.since_us = ts_us if span.since_us is None else span.since_us
         span.good_us = ts_us
-        span.entries.append((ts_us, fact.exch_us, level))
+        span.entries.append((ts_us, level))
 
     def _disproved(self, span: Span, ts_us: int) -> None:
         """End a span at its last proof: what was lost since cannot be told."""

@@ -6,9 +6,11 @@ Owns the proportions of a run.
 import random
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
+from book.records import DAY_US, HOUR_US, Kind
 from collector import spans
 from collector.session import Limits
 from query.log import Log
@@ -34,6 +36,9 @@ class Played:
     hours: int
     rows: int
     withdrawn: int
+    days: int
+    ties: int
+    silences: int
     disorders: list[str]
 
     def line(self, name: str) -> str:
@@ -41,8 +46,8 @@ class Played:
         closes = ", ".join(f"{reason} {count}" for reason, count in sorted(self.closes.items()))
         return (
             f"{name}: {self.asked.count} asked, {len(self.asked.wrong)} wrong ({words}); "
-            f"{self.flushes} flushes, {self.hours} hours, {self.rows} rows, {self.withdrawn} withdrawn; closes: {closes}; "
-            f"faults: {dict(sorted(self.happened.items()))}"
+            f"{self.flushes} flushes, {self.hours} hours, {self.rows} rows, {self.withdrawn} withdrawn; "
+            f"closes: {closes}; faults: {dict(sorted(self.happened.items()))}"
         )
 
 
@@ -91,5 +96,18 @@ def play(
         hours=len({row.hour for found in rows.values() for row in found}),
         rows=sum(len(found) for found in rows.values()),
         withdrawn=sum(len(log_rows.withdrawn(found)) for found in rows.values()),
+        days=len({row.ts_us // DAY_US for found in rows.values() for row in found}),
+        ties=_ties(rows),
+        silences=len({(span.conn.number, one) for span in rig.oracle.all() for one in span.conn.silences}),
         disorders=[text for found in rows.values() for text in log_rows.disorders(found)],
     )
+
+
+def _ties(rows: dict[str, list[log_rows.Row]]) -> int:
+    """Count changes of different messages with one stamp, and records on an hour's first instant."""
+    found = 0
+    for of_market in rows.values():
+        changes = [row for row in of_market if row.kind in (Kind.SNAPSHOT, Kind.DELTA)]
+        found += sum(a.ts_us == b.ts_us and a.seq != b.seq for a, b in pairwise(changes))
+        found += sum(row.ts_us % HOUR_US == 0 for row in changes)
+    return found

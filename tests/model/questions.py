@@ -94,9 +94,9 @@ class Questions:
             ts_us = rng.randint(spans[0].from_us // DAY_US, now_us // DAY_US) * DAY_US
         elif chance < 0.58 and span.conn.silences:
             ts_us = rng.choice(rng.choice(span.conn.silences))
-        elif chance < 0.63:
-            ts_us = rng.choice((span.proved_us, span.conn.heard_us, spans[-1].conn.heard_us))
-        elif chance < 0.8 and recent:
+        elif chance < 0.7:
+            ts_us = rng.choice((span.proved_us, span.conn.heard_us, *2 * (spans[-1].conn.heard_us,)))
+        elif chance < 0.85 and recent:
             ts_us = rng.choice(recent)[0]
         elif span.entries:
             ts_us = rng.choice(span.entries)[0]

@@ -159,13 +159,17 @@ class Rig:
                 self._inbox.append((link, self.agenda.now_ns, Mark.OVERFLOW, Fact("overflow")))
             return
         self._inbox.append((link, self.agenda.now_ns, payload, fact))
+        if self.rng.random() < 0.01:  # a flush may fall between two that arrive in one microsecond
+            self._take_turn()
 
     def _turn(self) -> None:
         slow_disk = self.rng.random() < 0.01
         wait_ms = self.rng.randint(*((1500, 4000) if slow_disk else self._batch_ms))
         self.agenda.at(self.agenda.now_ns + wait_ms * 1_000_000, self._turn)
-        if not self.up:
-            return
+        if self.up:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
         now_ns = self.agenda.now_ns
         arrived, self._inbox = self._inbox, []
         for hour, group in self._feed(arrived):

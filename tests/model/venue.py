@@ -33,16 +33,14 @@ from tests.model.times import Shown
 
 @dataclass(frozen=True)
 class Fact:
-    """What a frame says; ``exch_us`` is the venue's clock, ``close_us`` a new close_time."""
+    """What a frame says; ``tickers`` are those that an ``ok`` takes away."""
 
     kind: str
     sid: int | None = None
     seq: int | None = None
     ticker: str | None = None
     levels: tuple[Level, ...] = ()
-    exch_us: int | None = None
     tickers: tuple[str, ...] = ()
-    close_us: int | None = None
 
 
 class Agenda:
@@ -116,6 +114,7 @@ class Venue:
         self._machine_us, self._arrive, self._snap_ns = machine_us, arrive, snap_ns
         self.lives = {life.ticker: life for life in lives}
         self.truth: dict[str, Book] = {}
+        self.history: dict[str, list[tuple[int, Level]]] = {}
         self.closed: set[str] = set()
         self.determined: set[str] = set()
         self.wires: dict[int, Wire] = {}
@@ -159,19 +158,18 @@ class Venue:
     def noise(self, wire: Wire, data: bytes) -> None:
         self._deliver(wire, data, Fact("unreadable"))
 
-    def lifecycle(self, fields: dict[str, Any], fact: Fact) -> None:
+    def lifecycle(self, fields: dict[str, Any], kind: str) -> None:
         for wire in self.wires.values():
             for sub in wire.subs.values():
                 if wire.up and sub.channel == LIFECYCLE:
                     seq = sub.next()
                     frame = encode.lifecycle(sub.sid, seq, fields)
-                    said = Fact(fact.kind, sub.sid, seq, fact.ticker, close_us=fact.close_us)
-                    self._send(wire, sub, frame, said)
+                    self._send(wire, sub, frame, Fact(kind, sub.sid, seq, fields["market_ticker"]))
 
     def determine(self, ticker: str) -> None:
         self.determined.add(ticker)
         fields = {"event_type": "determined", "market_ticker": ticker, "result": "no", "settlement_value": "0.0000"}
-        self.lifecycle(fields, Fact("determined", ticker=ticker))
+        self.lifecycle(fields, "determined")
 
     def _open(self, life: Life) -> None:
         self.truth[life.ticker] = Book(life.levels)
@@ -193,14 +191,15 @@ class Venue:
     def _happen(self, ticker: str, kind: str, level: Level) -> None:
         if ticker in self.closed:
             return
-        if kind == "change":
-            self.truth[ticker].apply(*level)
         lag_us = self.rng.randint(*self.lag_us)
         self._exch_us = max(self._exch_us, self.shown.at(self._machine_us(self.agenda.now_ns)) + lag_us)
+        if kind == "change":
+            self.truth[ticker].apply(*level)
+            self.history.setdefault(ticker, []).append((self._exch_us, level))
         for wire in self.wires.values():
             if not wire.up:
                 continue
-            for sub in list(wire.subs.values()):
+            for sub in wire.subs.values():
                 if kind == "trade" and sub.channel == TRADE:
                     self._send_trade(wire, sub, ticker, level)
                 elif kind == "change" and ticker in sub.tickers:
@@ -214,7 +213,7 @@ class Venue:
             return
         seq = sub.next()
         frame = encode.delta(sub.sid, seq, ticker, *level, self._exch_us)
-        fact = Fact("delta", sub.sid, seq, ticker, (level,), self._exch_us)
+        fact = Fact("delta", sub.sid, seq, ticker, (level,))
         if sub.garble:
             named = sub.garble == "named"
             frame = frame.replace(b'"price_dollars":"', b'"price_dollars":"0.00001')
