@@ -13,8 +13,13 @@ Owns the tree and the codes; rendering a code as HTTP belongs to the server.
     |   |-- CorruptError           bytes at rest that fail their checksum or their form
     |   `-- DeadWriterError        a writer used after an error (never done by us)
     |-- CollectorError
-    |   `-- HandshakeError         the venue refused the connection (retryable)
-    |-- ExchangeError
+    |   |-- HandshakeError         the venue refused the connection (retryable)
+    |   `-- VenueBusyError         the venue refused a request for now (retryable; collector.venue_rest)
+    |-- ExchangeError              the local exchange (exchange.errors)
+    |   |-- ConfigError            a configuration that cannot be run
+    |   |-- SourceError            a capture that cannot be played
+    |   |-- AuthError              a signature that does not stand
+    |   `-- RefusedError           a request of the control interface refused
     `-- ApiError                   a question refused, with its code
 """
 

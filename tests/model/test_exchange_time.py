@@ -72,7 +72,7 @@ def _run(home: Path, recorded: Path | None, kinds: tuple[str, ...], seed: int, s
 
 @pytest.mark.parametrize("kinds", [(), ("stall_5",), ("move",), ("gap",), HONEST], ids="+".join)
 def test_no_other_book_than_the_exchanges(tmp_path: Path, recorded_data: Path | None, kinds: tuple[str, ...]) -> None:
-    _run(tmp_path, recorded_data, kinds, seed=3, seconds=30.0 if len(kinds) < 2 else 60.0, questions=120)
+    _run(tmp_path, recorded_data, kinds, seed=3, seconds=50.0 if kinds == HONEST else 20.0, questions=90)
 
 
 @pytest.mark.fault

@@ -14,7 +14,7 @@ from collector.spans import Spans
 from query.shard import ShardLog
 from query.withdrawal import Withdrawals
 from tests.model.log_rows import Row, disorders
-from tests.model.play import Played, play
+from tests.model.play import play
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -74,16 +74,16 @@ PLANTED: list[tuple[Plant, str]] = [
 ]
 
 
-def _play(home: Path, recorded: Path | None, kind: str) -> Played:
-    return play(home, recorded, (kind,), seed=5, seconds=20.0, files=2, questions=400)
-
-
 @pytest.mark.parametrize(("plant", "kind"), PLANTED, ids=lambda one: one if isinstance(one, str) else one.__name__)
 def test_a_planted_defect_is_found(
     tmp_path: Path, recorded_data: Path | None, monkeypatch: pytest.MonkeyPatch, plant: Plant, kind: str
 ) -> None:
     plant(monkeypatch)
-    assert _play(tmp_path, recorded_data, kind).asked.wrong
+    runs = (
+        play(tmp_path / str(seed), recorded_data, (kind,), seed=seed, seconds=20.0, files=2, questions=400)
+        for seed in range(5, 15)
+    )
+    assert any(run.asked.wrong for run in runs)
 
 
 def _row(place: int, ts_us: int, conn: int, seq: int, kind: Kind) -> Row:

@@ -53,7 +53,7 @@ class Both(Oracle):
 def test_the_lowest_shard_that_knows_wins(
     tmp_path: Path, recorded_data: Path | None, first: tuple[str, ...], second: tuple[str, ...]
 ) -> None:
-    agenda, shown, seconds = Agenda(), Shown(1_000_000), 30.0
+    agenda, shown, seconds = Agenda(), Shown(1_000_000), 22.0
     rigs: list[Rig] = []
     asking: list[Questions] = []
 
@@ -76,7 +76,7 @@ def test_the_lowest_shard_that_knows_wins(
     asking[0].ask(150, min(rig.stamper.last_us for rig in rigs))
     asked = asking[0].asked
     assert asked.wrong == []
-    assert asked.count >= 200
+    assert asked.count >= 150
     assert asked.verdicts["book"] >= 0.5 * asked.count
     assert both.by_the_second > 0
     for rig in rigs:
