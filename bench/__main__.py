@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable
 
-from bench import ingest
+from bench import book_cold, ingest
 
 BENCHES: dict[str, tuple[Callable[[], None], str]] = {
     "ingest": (ingest.run, "the whole collector / receive and discard, messages per CPU second; wss on loopback"),
+    "book-cold": (book_cold.run, "a book at an instant from segments / decoding the batches it rests on, CPU time"),
 }
 
 

@@ -44,7 +44,7 @@ class Pump:
         writer.transport.abort()
 
     async def control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Number and join the frames at ``ready``, send them at ``go``."""
+        """Prepare the frames at a line ``ready``, send them at ``go``."""
         if await reader.readline() != b"ready\n" or self._writer is None:
             writer.transport.abort()
             return

@@ -27,8 +27,10 @@ from collector.session import Limits
 from ops.settings import Settings
 
 POLL_S = 0.02
-QUEUE_FRAMES = 4096
+LIBRARY_QUEUE_FRAMES = 4096
 """The library's queue where ``recv`` is used: large enough that reading never pauses for it alone."""
+QUEUE_FRAMES = 10_000_000
+"""The collector's queue: no venue sends as fast as this pump, and a disk that holds a run up must not overflow it."""
 DISCARD, PIPELINE = "discard", "pipeline"
 
 
@@ -75,8 +77,10 @@ async def pipeline(url: str, control: int, played: tape.Tape, home: Path) -> Run
     """Record the stream until every frame of it is durable."""
     settings = Settings()
     journal = Journal(home, 0, seal_s=settings.seal_s, monotonic_s=time.monotonic)
+    # No audits: the pump answers nothing, and a venue that answers no audit is left for a new subscription.
+    limits = Limits(audit_every_s=1e8)
     recorder = Recorder(
-        journal, Limits(), 0, lambda stamps: stamps, lambda *_, **__: None,
+        journal, limits, 0, lambda stamps: stamps, lambda *_, **__: None,
         queue_frames=settings.queue_frames, rng=random.Random(1),
     )  # fmt: skip
     close_us = recorder.now_us()  # recorded markets end within the stream, by an empty book

@@ -7,7 +7,7 @@ their envelope, so that whoever sends them numbers them.
 import gzip
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,15 @@ _START_US = 1_780_000_000_000_000 // (24 * HOUR_US) * (24 * HOUR_US) + HOUR_US
 class Tape(msgspec.Struct):
     """A data set.
 
-    ``books`` maps each market to its first book, in the order of subscription; ``kinds`` (a byte a message) and
-    ``bodies`` are what follows; ``last`` maps each market to its book at the end of it.
+    ``books`` maps each market to its first book, in the order of subscription; ``kinds`` (a byte a message), ``bodies``
+    and ``times_us`` (when it was sent, ascending) are what follows; ``last`` maps each market to its book at the end.
     """
 
     name: str
     books: dict[str, list[Level]]
     kinds: bytes
     bodies: list[bytes]
+    times_us: list[int]
     last: dict[str, list[Level]]
 
     def count(self, kind: int) -> int:
@@ -69,35 +70,59 @@ def frames(tape: Tape, next_seq: dict[int, int]) -> Iterator[bytes]:
         yield encode.sequenced(FRAME_TYPES[kind], sid, seq, body)
 
 
+class _Writer:
+    """A tape under way: true books, and what was said."""
+
+    def __init__(self, name: str) -> None:
+        self.books: dict[str, Book] = {}
+        self._name = name
+        self._first: dict[str, list[Level]] = {}
+        self._kinds = bytearray()
+        self._bodies: list[bytes] = []
+        self._times_us: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def open(self, ticker: str, levels: Iterable[Level]) -> None:
+        """Set a market's first book."""
+        self.books[ticker] = Book(levels)
+        self._first[ticker] = self.books[ticker].levels()
+
+    def say(self, kind: int, body: bytes, at_us: int) -> None:
+        """Add a message."""
+        self._kinds.append(kind)
+        self._bodies.append(body)
+        self._times_us.append(at_us)
+
+    def tape(self) -> Tape:
+        """Return what was written."""
+        last = {ticker: book.levels() for ticker, book in self.books.items()}
+        return Tape(self._name, self._first, bytes(self._kinds), self._bodies, self._times_us, last)
+
+
 def generated(markets: int, messages: int, seed: int = 1) -> Tape:
     """Return a generated data set: ``messages`` changes, trades and lifecycle messages over ``markets`` markets."""
     source = Generated(seed, _START_US, markets=markets, messages_per_s=MESSAGES_PER_S, cycle_s=86_400)
-    books: dict[str, Book] = {}
+    writer = _Writer("generated")
     ids: dict[str, str] = {}
-    first: dict[str, list[Level]] = {}
-    kinds = bytearray()
-    bodies: list[bytes] = []
-
-    def say(kind: int, body: bytes) -> None:
-        kinds.append(kind)
-        bodies.append(body)
-
     for step in source.steps():
-        if len(bodies) >= messages:
+        if len(writer) >= messages:
             break
         if isinstance(step, Listed):
-            books[step.market.ticker] = Book(step.levels)
+            writer.open(step.market.ticker, step.levels)
             ids[step.market.ticker] = step.market_id
-            first[step.market.ticker] = list(step.levels)
         elif isinstance(step, Changed):
-            books[step.ticker].apply(step.side, step.price_e4, step.change_e2)
             level = (step.side, step.price_e4, step.change_e2)
-            say(DELTA, encode.delta_body(step.ticker, *level, step.ts_us, market_id=ids[step.ticker]))
+            writer.books[step.ticker].apply(*level)
+            body = encode.delta_body(step.ticker, *level, step.ts_us, market_id=ids[step.ticker])
+            writer.say(DELTA, body, step.at_us)
         elif isinstance(step, Traded):
-            say(TRADE, _trade(step))
-        if len(bodies) % LIFECYCLE_EVERY == LIFECYCLE_EVERY - 1:
-            say(LIFECYCLE, msgspec.json.encode(lifecycle.activated(next(reversed(books)))))
-    return Tape("generated", first, bytes(kinds), bodies, {ticker: book.levels() for ticker, book in books.items()})
+            writer.say(TRADE, _trade(step), step.at_us)
+        if len(writer) % LIFECYCLE_EVERY == LIFECYCLE_EVERY - 1:
+            body = msgspec.json.encode(lifecycle.activated(next(reversed(ids))))
+            writer.say(LIFECYCLE, body, step.at_us)
+    return writer.tape()
 
 
 def _trade(step: Traded) -> bytes:
@@ -105,6 +130,9 @@ def _trade(step: Traded) -> bytes:
         ticker=step.ticker, trade_id=step.trade_id, yes_price_e4=step.yes_price_e4, qty_e2=step.qty_e2,
         taker_side=step.taker_side, block=step.block, ts_us=step.ts_us,
     )  # fmt: skip
+
+
+_KINDS: dict[type, int] = {Delta: DELTA, Snapshot: SNAPSHOT, Trade: TRADE}
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -129,27 +157,22 @@ def recorded(folder: Path, most: int | None = None) -> Tape:
     The first snapshot of each market is its first book; later ones stand in the stream as they came.
     """
     files = [_events(path) for path in sorted((folder / "events").glob("*/*.ndjson.gz"))]
-    books: dict[str, Book] = {}
-    first: dict[str, list[Level]] = {}
-    kinds = bytearray()
-    bodies: list[bytes] = []
+    writer = _Writer("recorded")
     envelope = msgspec.json.Decoder(_Envelope).decode
-    for _, event in islice(heapq.merge(*files, key=lambda row: row[0]), most):
-        message = decode(event)
-        if isinstance(message, Snapshot) and message.ticker not in first:
-            first[message.ticker] = list(message.levels)
-            books[message.ticker] = Book(message.levels)
+    for recv_ms, event in islice(heapq.merge(*files, key=lambda row: row[0]), most):
+        message: Any = decode(event)
+        kind = _KINDS.get(type(message))
+        if kind == SNAPSHOT and message.ticker not in writer.books:
+            writer.open(message.ticker, message.levels)
             continue
-        kind: Any = {Delta: DELTA, Snapshot: SNAPSHOT, Trade: TRADE}.get(type(message))
         if kind is None:
             continue
-        if isinstance(message, Delta):
-            books[message.ticker].apply(message.side, message.price_e4, message.change_e2)
-        elif isinstance(message, Snapshot):
-            books[message.ticker] = Book(message.levels)
-        kinds.append(kind)
-        bodies.append(bytes(envelope(event).msg))
-    return Tape("recorded", first, bytes(kinds), bodies, {ticker: book.levels() for ticker, book in books.items()})
+        if kind == DELTA:
+            writer.books[message.ticker].apply(message.side, message.price_e4, message.change_e2)
+        elif kind == SNAPSHOT:
+            writer.books[message.ticker] = Book(message.levels)
+        writer.say(kind, bytes(envelope(event).msg), recv_ms * 1000)
+    return writer.tape()
 
 
 def _events(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -151,7 +151,7 @@ class Connection:
                 pong.add_done_callback(self._heard)
                 await asyncio.sleep(PING_EVERY_S)
         except ConnectionClosed:
-            self._socket.transport.abort()  # also where the venue has said goodbye and holds the socket open
+            return  # where the venue has said goodbye and holds the socket open, the ping has made the library end it
 
     def _heard(self, pong: "asyncio.Future[float]") -> None:
         if not pong.cancelled() and pong.exception() is None:

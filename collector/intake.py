@@ -120,10 +120,10 @@ class Intake:
         seq, stamps = deltas.seq[chosen], ts_us[deltas.place[chosen]]
         numbers = self._spans.numbers
         tickers = columns.picked(deltas.ticker, chosen)
-        known = list(map(numbers.get, tickers))
-        if None in known:
-            known = [self._spans.market(name) for name in tickers]
-        market = np.array(known, np.int64)
+        try:
+            market = np.array([numbers[name] for name in tickers], np.int64)
+        except KeyError:  # a market not heard of before
+            market = np.array([self._spans.market(name) for name in tickers], np.int64)
         fields = (
             market, stamps, deltas.ts_exch_us[chosen], seq,
             deltas.side[chosen].astype(np.int64), deltas.price_e4[chosen], deltas.change_e2[chosen],

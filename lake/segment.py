@@ -19,7 +19,7 @@ from pyarrow import ipc
 from book.errors import DeadWriterError
 from lake import durable, framing, paths
 
-COMPRESS_FROM_ROWS = 1024
+COMPRESS_FROM_ROWS = 512
 """Batches from here on are compressed: below, zstd costs more than 10 times the rest of a write or a read.
 
 It takes about 15 us a buffer, whatever its size; a batch has twenty.

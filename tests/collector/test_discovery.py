@@ -188,7 +188,7 @@ def test_what_could_not_be_looked_at_is_not_forgotten(error: Exception) -> None:
     bench = Bench(Venue("A1"))
     bench.run(lambda: bench.versions.knows("markets", "A1"))
     bench.venue.failing = error
-    bench.venue.add("B9")
+    bench.venue.add("B9", status="closed")  # no listing tells of it
     bench.session.look_again(["B9"])
 
     def mend() -> None:

@@ -1,6 +1,7 @@
 """The shell around the session: slow disks, refusals, stops at awkward moments."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -70,6 +71,7 @@ async def listed(bench: Bench, exchange: Any, count: int) -> None:
 def test_a_slow_disk_is_no_silence_of_the_venues(venue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames wait in the queue meanwhile: the connection is not dead, and its answers are not late."""
     monkeypatch.setattr(connection_module, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(recorder_module, "TICK_NS", 0)
 
     class Slow(Journal):
         def write(self, hour: int, taken: Taken) -> None:
@@ -183,6 +185,8 @@ def test_a_bug_in_connecting_is_raised_even_while_stopping(
         async def broken(*_: Any) -> None:
             if stopping:
                 bench.recorder.stop()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
             raise RuntimeError("a bug")
 
         monkeypatch.setattr(recorder_module, "dial", broken)

@@ -1,93 +1,13 @@
-"""Links, silences, hours, timers, and what a flush says of conns."""
+"""Links, silences, hours, overflows, clock steps, and what a flush says of conns."""
 
 import random
-from typing import Any
 
-import msgspec
 import pytest
 
 from book.records import DAY_US, HOUR_US, Kind, Reason
 from book.wire import encode
-from collector.clock import Stamper
-from collector.conns import ConnNumbers
-from collector.links import Ended, Item, Mark
-from collector.session import CLOSED_GRACE_US, Limits, Session, Taken
-
-T0 = 20_000 * DAY_US + 5 * HOUR_US
-BOOK = ((0, 4500, 100),)
-MS = 1_000_000
-
-
-class Bench:
-    """A session whose machine starts at monotonic 0 when T0 is shown; ``venue`` answers subscriptions."""
-
-    def __init__(self, *, start_us: int = T0, **limits: Any) -> None:
-        self.start_us = start_us
-        self.now_ns = 0
-        self.session = Session(Stamper(start_us, 0), ConnNumbers(0), random.Random(2), Limits(**limits))
-        self.items: list[Item] = []
-        self.sids: dict[int, int] = {}
-        self.said: list[tuple[int, dict[str, Any]]] = []
-
-    def after(self, ms: float) -> "Bench":
-        self.now_ns += int(ms * MS)
-        return self
-
-    def us(self) -> int:
-        return self.start_us + self.now_ns // 1000
-
-    def frame(self, *frames: bytes, link: int = 1) -> None:
-        self.items += [(link, self.now_ns, frame) for frame in frames]
-
-    def mark(self, payload: Any, link: int = 1) -> None:
-        self.items.append((link, self.now_ns, payload))
-
-    def feed(self) -> list[tuple[int, Taken]]:
-        """Feed what has arrived; return each hour with what is flushed in it."""
-        items, self.items = self.items, []
-        return [(hour, self.session.take()) for hour in self.session.feed(items)]
-
-    def take(self) -> Taken:
-        """Feed and take as one."""
-        items, self.items = self.items, []
-        for _ in self.session.feed(items):
-            pass
-        return self.session.take()
-
-    def tick(self, ms: float = 100) -> list[dict[str, Any]]:
-        """Let time pass, and return what is sent."""
-        self.after(ms)
-        self.session.tick(self.now_ns, self.us())
-        sent = [(link, msgspec.json.decode(command)) for link, command in self.session.commands()]
-        self.said += sent
-        return [command for _, command in sent]
-
-    def open(self, link: int = 1) -> None:
-        """Connect; the venue acknowledges trades and lifecycle as sids 1 and 2."""
-        self.session.opened(link, 40_000 + link, self.now_ns)
-        self.sids[link] = 0
-        self.answer(self.tick(0), link)
-
-    def answer(self, commands: list[dict[str, Any]], link: int = 1) -> None:
-        for command in commands:
-            if command["cmd"] == "subscribe":
-                self.sids[link] += 1
-                self.frame(
-                    encode.subscribed(command["id"], command["params"]["channels"][0], self.sids[link]), link=link
-                )
-
-    def record(self, *tickers: str, link: int = 1) -> None:
-        """Stand subscribed to markets, their books known: seq 1 and on."""
-        for ticker in tickers:
-            self.session.list_market(ticker, None, None)
-        self.answer(self.tick(), link)
-        for seq, ticker in enumerate(tickers, 1):
-            self.frame(encode.snapshot(self.sids[link], seq, ticker, BOOK), link=link)
-
-    def conn(self, link: int = 1) -> int:
-        book = self.session.links[link].book
-        assert book is not None
-        return book.id
+from collector.links import Ended, Mark
+from tests.collector.sessions import BOOK, T0, Bench, closes, delta, rows
 
 
 @pytest.fixture
@@ -98,24 +18,6 @@ def bench() -> Bench:
     bench.record("A", "B")
     bench.take()
     return bench
-
-
-def delta(seq: int, ticker: str = "A", sid: int = 3) -> bytes:
-    return encode.delta(sid, seq, ticker, 0, 4500, 5, T0)
-
-
-def rows(taken: Taken) -> list[tuple[Any, ...]]:
-    """Return (kind, ticker, seq, ts_us, reason), a group once."""
-    batch = taken.tables.get("orderbook")
-    if batch is None:
-        return []
-    columns = (batch["ticker"], batch["seq"], batch["ts_recv"].cast("int64"), batch["reason"])
-    kinds = map(Kind, batch["kind"].to_pylist())
-    return list(dict.fromkeys(zip(kinds, *(column.to_pylist() for column in columns), strict=True)))
-
-
-def closes(taken: Taken) -> list[tuple[Any, ...]]:
-    return [row[1:] for row in rows(taken) if row[0] is Kind.CLOSE]
 
 
 # what a flush says
@@ -160,7 +62,7 @@ def test_no_frame_is_ever_stamped_as_early_as_what_a_flush_has_claimed(bench: Be
 
 def test_random_feeds_never_claim_beyond_what_is_told() -> None:
     rng = random.Random(8)
-    for _ in range(30):
+    for _ in range(15):
         bench = Bench(start_us=T0 + HOUR_US - 3_000_000)
         bench.open()
         bench.record("A", "B")
@@ -378,197 +280,3 @@ def test_no_stamp_after_a_clock_step_equals_one_before(bench: Bench) -> None:
     bench.frame(encode.snapshot(3, 4, "A", BOOK))
     (row,) = rows(bench.take())
     assert row[3] >= close_us
-
-
-# timers
-
-
-def test_a_market_is_asked_for_when_it_opens(bench: Bench) -> None:
-    bench.session.list_market("C", bench.us() + 500_000, bench.us() + 900_000_000)
-    assert bench.tick(400) == []
-    (command,) = bench.tick(200)
-    assert (command["params"]["action"], command["params"]["market_tickers"]) == ("add_markets", ["C"])
-
-
-def test_a_market_is_let_go_an_hour_after_its_close() -> None:
-    bench = Bench(watchdog_s=10_000.0)
-    bench.open()
-    bench.record("A", "B")
-    bench.take()
-    bench.session.list_market("A", None, bench.us() + 1_000_000)
-    bench.tick(1_000 + CLOSED_GRACE_US // 1000 - 200)
-    assert not [command for command in bench.tick() if command["params"].get("action") == "delete_markets"]
-    commands = [command for command in bench.tick(200) if command["params"].get("action") == "delete_markets"]
-    assert [command["params"]["market_tickers"] for command in commands] == [["A"]]
-
-
-def test_a_close_time_moved_back_in_time_is_heeded_whoever_says_so() -> None:
-    for way in ("listing", "lifecycle"):
-        bench = Bench(watchdog_s=10_000.0, audit_every_s=86_400.0)
-        bench.open()
-        bench.session.list_market("A", None, T0 + 30 * HOUR_US)
-        bench.record("A", "B")
-        bench.session.list_market("A", None, T0 + 30 * HOUR_US)
-        bench.take()
-        soon_us = T0 + HOUR_US
-        if way == "listing":
-            bench.session.list_market("A", None, soon_us)
-        else:
-            fields = {"event_type": "close_date_updated", "market_ticker": "A", "close_ts": soon_us // 1_000_000}
-            bench.frame(encode.lifecycle(2, 1, fields))
-            bench.take()
-        bench.tick()
-        actions = [command["params"].get("action") for command in bench.tick(2.1 * HOUR_US / 1000)]
-        assert "delete_markets" in actions, way
-
-
-def test_a_close_time_moved_on_is_heeded() -> None:
-    bench = Bench(watchdog_s=10_000.0, audit_every_s=86_400.0)
-    bench.open()
-    bench.session.list_market("A", None, T0 + HOUR_US)
-    bench.record("B")
-    bench.session.list_market("A", None, T0 + 9 * HOUR_US)
-    bench.take()
-    actions = [command["params"].get("action") for command in bench.tick(2.1 * HOUR_US / 1000)]
-    assert "delete_markets" not in actions
-
-
-def test_telling_a_market_again_costs_nothing(bench: Bench) -> None:
-    """The listing tells every market every five minutes, for months."""
-    for _ in range(50):
-        bench.session.list_market("A", None, T0 + 9 * DAY_US)
-        bench.session.list_market("B", T0 - 5, None)
-        bench.tick()
-    assert len(bench.session._endings) <= 5
-    assert bench.session._openings == []
-
-
-def test_a_market_that_reopens_after_it_was_let_go_is_recorded_again(bench: Bench) -> None:
-    bench.session.list_market("A", None, T0 - 2 * HOUR_US)
-    (command,) = bench.tick()
-    bench.frame(encode.ok(command["id"], 3, 3))
-    assert closes(bench.take()) == [("A", 3, bench.us(), "market_closed")]
-    bench.session.list_market("A", None, T0 + 9 * HOUR_US)
-    (again,) = bench.tick()
-    assert (again["params"]["action"], again["params"]["market_tickers"]) == ("add_markets", ["A"])
-    bench.frame(encode.ok(again["id"], 3, 4), encode.snapshot(3, 5, "A", BOOK), delta(6))
-    assert [row[0].name for row in rows(bench.take())] == ["SNAPSHOT", "DELTA"]
-
-
-# the end of a market
-
-
-def determined(seq: int = 1) -> bytes:
-    return encode.lifecycle(2, seq, {"event_type": "determined", "market_ticker": "A", "result": "yes"})
-
-
-def test_a_determined_market_is_dropped_on_every_link_and_never_asked_for_again(bench: Bench) -> None:
-    bench.frame(determined())
-    bench.take()
-    (command,) = bench.tick()
-    assert (command["params"]["action"], command["params"]["market_tickers"]) == ("delete_markets", ["A"])
-    bench.session.list_market("A", None, None)
-    bench.mark(Ended(Reason.DISCONNECT))
-    bench.take()
-    bench.open(2)
-    link, command = bench.said[-1]
-    assert (link, command["params"]["market_tickers"]) == (2, ["B"])
-
-
-def test_a_market_listed_after_it_was_determined_is_not_asked_for(bench: Bench) -> None:
-    bench.frame(determined().replace(b'"A"', b'"C"'))
-    bench.take()
-    bench.session.list_market("C", None, None)
-    assert bench.tick() == []
-
-
-def test_an_end_told_by_the_listing_takes_effect_when_all_that_came_before_is_in(bench: Bench) -> None:
-    bench.after(100).frame(delta(3))
-    bench.session.finish_market("A")
-    bench.session.finish_market("unknown")
-    bench.take()
-    bench.tick()
-    taken = bench.session.take()
-    assert closes(taken) == [("A", 3, bench.us(), "market_closed")]
-    assert bench.us() > bench.conn() // 1024
-    bench.after(10).frame(delta(4))
-    assert [row[0].name for row in rows(bench.take())] == ["ORPHAN"]
-
-
-# dead links
-
-
-def test_a_link_on_which_nothing_is_heard_is_dead(bench: Bench) -> None:
-    bench.tick(14_900)
-    assert bench.session.dead == {}
-    bench.tick(200)
-    assert bench.session.dead == {1: Reason.STALL}
-    bench.mark(Ended(Reason.STALL))
-    bench.take()
-    assert bench.session.dead == {}
-
-
-def test_a_link_that_does_not_answer_is_dead() -> None:
-    bench = Bench()
-    bench.session.opened(1, 40_001, 0)
-    for _ in range(105):
-        bench.tick()
-        bench.mark(Mark.PONG)
-        bench.take()
-    assert bench.session.dead == {1: Reason.DISCONNECT}
-
-
-def test_markets_that_find_no_room_are_told_of() -> None:
-    bench = Bench(most_markets=2)
-    bench.open()
-    bench.record("A", "B")
-    for ticker in ("C", "D", "E"):
-        bench.session.list_market(ticker, None, None)
-    bench.take()
-    bench.tick()
-    notes = [fields for event, fields in bench.session.notes() if event == "without_room"]
-    assert notes == [{"markets": 3}]
-    bench.tick()
-    assert bench.session.notes() == []
-
-
-# what must not grow
-
-
-def test_nothing_grows_with_links_that_come_and_go() -> None:
-    bench = Bench()
-    for link in range(1, 40):
-        bench.open(link)
-        bench.record("A", link=link)
-        bench.take()
-        bench.frame(encode.delta(3, 2, "A", 0, 4500, 1, T0), link=link)
-        bench.after(50).mark(Ended(Reason.DISCONNECT), link=link)
-        bench.take()
-    assert bench.session.links == {}
-    assert bench.session.spans.conns == {}
-    assert bench.session.intake.ended == []
-    assert len(bench.session._endings) == 1
-
-
-def test_ends_on_a_long_lived_conn_are_forgotten_once_nothing_can_reach_them(bench: Bench) -> None:
-    link = bench.session.links[1]
-    seq = 2
-    for number in range(50):
-        ticker = f"M{number}"
-        bench.session.list_market(ticker, None, None)
-        (add,) = bench.tick()
-        bench.frame(encode.ok(add["id"], 3, seq + 1), encode.snapshot(3, seq + 2, ticker, BOOK))
-        fields = {"event_type": "determined", "market_ticker": ticker}
-        bench.frame(encode.lifecycle(2, number + 1, fields))
-        bench.take()
-        (delete,) = bench.tick()
-        bench.frame(encode.ok(delete["id"], 3, seq + 3))
-        bench.take()
-        seq += 3
-    assert link.book is not None
-    assert len(link.book.ended) == 50
-    bench.after(61_000).mark(Mark.PONG)
-    bench.take()
-    bench.tick()
-    assert len(link.book.ended) == 0
-    assert len(link.asks.sent) <= 1

@@ -183,6 +183,8 @@ class Rig:
         self._tick()
         for link, reason in list(self.session.dead.items()):
             self.end(link, reason, self.rng.randint(5, 300))
+        if not self.session.links and self.rng.random() < 0.2:
+            self.connect()
         for link, command in self.session.commands():
             self.venue.command(link, command)
         if now_ns - self._flushed_ns > 900_000_000 or self.rng.random() < 0.1:
