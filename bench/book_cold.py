@@ -12,6 +12,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,10 @@ from pyarrow import ipc
 
 from bench import figures, machine, offline, tape
 from book.ladder import Book
-from book.wire import decode
+from book.records import Kind
+from book.wire import encode
+from book.wire.decode import decode
+from book.wire.messages import Delta, Snapshot
 from lake import framing, paths
 from lake.reader import Hour
 from lake.schemas import ORDERBOOK
@@ -98,8 +102,112 @@ def choose(played: tape.Tape, stamps: list[int], count: int, rng: random.Random)
         found += [Question(ticker, at_us, books[ticker].digest()) for ticker, at_us in wanted.get(place, [])]
         if place < len(played.bodies) and played.kinds[place] in (tape.DELTA, tape.SNAPSHOT):
             message = _message(played, place)
-            if isinstance(message, decode.Delta):
+            if isinstance(message, Delta):
                 books[message.ticker].apply(message.side, message.price_e4, message.change_e2)
             else:
                 books[message.ticker] = Book(message.levels)
     return found
+
+
+def _message(played: tape.Tape, place: int) -> Delta | Snapshot:
+    frame = encode.sequenced(tape.FRAME_TYPES[played.kinds[place]], 1, 1, played.bodies[place])
+    message = decode(frame)
+    assert isinstance(message, Delta | Snapshot)
+    return message
+
+
+class _Rows:
+    """Every row of a log, in log order, with the batch it stands in; batches are numbered through all hours."""
+
+    def __init__(self, home: Path) -> None:
+        self.batches: list[tuple[Path, int, int, int]] = []
+        """File, first byte, end, rows."""
+        columns: dict[str, list[NDArray[np.int64]]] = {"batch": [], "ts_recv": [], "conn": [], "kind": []}
+        tickers: list[str] = []
+        for number in paths.hours(home, 0):
+            hour = Hour(paths.hour_dir(home, 0, number), 0, number)
+            hour.poll()
+            known = hour.batches("orderbook")
+            sizes = known.sizes(np.arange(known.count))
+            columns["batch"].append(np.repeat(np.arange(known.count) + len(self.batches), sizes))
+            for segment, offset, end, rows in zip(known.segment, known.offset, known.end, sizes, strict=True):
+                path = hour.dir / paths.segment_name("orderbook", int(segment))
+                self.batches.append((path, int(offset), int(end), int(rows)))
+            table = hour.table("orderbook")
+            tickers += table.column("ticker").cast(pa.string()).to_pylist()
+            for name in ("ts_recv", "conn", "kind"):
+                column = table.column(name)
+                columns[name].append(column.cast(pa.int64()).to_numpy())
+        self.batch, self.ts_us, self.conn, self.kind = (np.concatenate(parts) for parts in columns.values())
+        self.of: dict[str, list[int]] = {}
+        for row, ticker in enumerate(tickers):
+            self.of.setdefault(ticker, []).append(row)
+
+    def floor(self, answer: BookAnswer) -> Floor:
+        """Return the batches that hold an answer's base, or a record of its market and conn from there on."""
+        mine = np.array(self.of[answer.ticker])
+        mine = mine[self.conn[mine] == answer.conn]
+        base = mine[(self.ts_us[mine] == answer.basis_at_us) & (self.kind[mine] != Kind.DELTA)]
+        needed = mine[(mine >= base[0]) & (self.ts_us[mine] <= answer.at_us)]
+        numbers = np.unique(self.batch[needed]).tolist()
+        parts: list[tuple[Path, list[tuple[int, int]]]] = []
+        for path, start, end, _ in (self.batches[number] for number in numbers):
+            if not parts or parts[-1][0] != path:
+                parts.append((path, []))
+            ranges = parts[-1][1]
+            if ranges and ranges[-1][1] == start:
+                ranges[-1] = (ranges[-1][0], end)
+            else:
+                ranges.append((start, end))
+        return Floor(parts, sum(self.batches[number][3] for number in numbers), len(numbers))
+
+
+def _floors(home: Path, answers: list[BookAnswer]) -> list[Floor]:
+    rows = _Rows(home)
+    return [rows.floor(answer) for answer in answers]
+
+
+def _decoder(floors: list[Floor]) -> Callable[[Floor], int]:
+    """Return what decodes a floor: one plain pyarrow read of its batches, the columns of a book; returns rows."""
+    files = {path: pa.memory_map(os.fspath(path)).read_buffer() for floor in floors for path, _ in floor.parts}
+    head = framing.schema_message(ORDERBOOK)
+    fields = sorted(ORDERBOOK.get_field_index(name) for name in COLUMNS)
+    options = ipc.IpcReadOptions(use_threads=False, included_fields=fields)
+
+    def read(floor: Floor) -> int:
+        parts = [head]
+        for path, ranges in floor.parts:
+            file = files[path]
+            parts += [file[start:end] for start, end in ranges]
+        with ipc.open_stream(pa.py_buffer(b"".join(parts)), options=options) as stream:
+            return int(stream.read_all().num_rows)
+
+    return read
+
+
+def _compare(name: str, log: Log, questions: list[Question], floors: list[Floor]) -> None:
+    read = _decoder(floors)
+    ours: list[list[float]] = []
+    theirs: list[list[float]] = []
+    for _ in range(ROUNDS):
+        ours.append([])
+        theirs.append([])
+        for question, floor in zip(questions, floors, strict=True):
+            ours[-1].append(_cpu_ms(lambda: book_at(log, question.ticker, question.at_us)))  # noqa: B023 - called now
+            theirs[-1].append(_cpu_ms(lambda: read(floor)))  # noqa: B023 - called now
+    rows, batches = ([float(value) for value in values] for values in zip(*(f[1:] for f in floors), strict=True))
+    print(
+        f"rows decoded p50 {figures.percentile(rows, 0.5):,.0f}, p99 {figures.percentile(rows, 0.99):,.0f}; "
+        f"batches p50 {figures.percentile(batches, 0.5):,.0f}, p99 {figures.percentile(batches, 0.99):,.0f}"
+    )
+    for side, rounds in (("book_at", ours), ("decode", theirs)):
+        p50, p99 = ([figures.percentile(one, share) for one in rounds] for share in (0.5, 0.99))
+        print(f"{side:8} p50 {median(p50):7.3f} ms of CPU ({min(p50):.3f}-{max(p50):.3f}), p99 {median(p99):.3f} ms")
+    above, below = ([figures.percentile(one, 0.5) for one in rounds] for rounds in (ours, theirs))
+    print(figures.ratio(above, below).line(f"book-cold {name}", TARGET))
+
+
+def _cpu_ms(work: Callable[[], object]) -> float:
+    start_ns = time.process_time_ns()
+    work()
+    return (time.process_time_ns() - start_ns) / 1e6

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from book.errors import CollectorError
 from book.records import HOUR_US, Kind, Reason
-from collector.rows import OrderbookRows
+from collector.rows import OrderbookRows, pieces
 from collector.session import Taken
 from lake import durable, paths
 from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
@@ -140,7 +140,8 @@ class Journal:
         for left in reversed(range(WRITE_TRIES)):
             one = self._open.get(table) or self._start(table)
             try:
-                one.writer.append(batch)
+                for part in pieces(batch) if table == "orderbook" else (batch,):
+                    one.writer.append(part)
                 added = one.writer.sync()
                 return Extent(one.writer.path.name, added.length, added.crc32, added.rows)
             except OSError:

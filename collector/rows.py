@@ -3,6 +3,7 @@
 Owns the buffers and their turning into Arrow record batches. Never decides what is written.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ Ints = npt.NDArray[np.int64]
 _REASONS = tuple(Reason)
 _CODES = {reason: code for code, reason in enumerate(_REASONS)}
 _NONE = -1
+MOST_ROWS = 16_384
+"""Rows of one batch of the orderbook, about: a reader decodes whole batches, and one of 12,000 first books is too much
+for one of them."""
 _COLUMNS = 10
 """market, ts_recv, ts_exch, conn, seq, kind, side, price_e4, qty_e2, reason; -1 is none where -1 cannot occur."""
 
@@ -117,6 +121,29 @@ class OrderbookRows:
         if self._singles:
             self._blocks.append(np.array(self._singles, np.int64).T)
             self._singles = []
+
+
+def pieces(batch: Any, most_rows: int = MOST_ROWS) -> Iterator[Any]:
+    """Yield a batch of the orderbook in parts of at most ``most_rows`` that hold whole groups; a larger group is whole.
+
+    Each part has a dictionary of its own.
+    """
+    rows = batch.num_rows
+    if rows <= most_rows:
+        yield batch
+        return
+    ticker = batch.column("ticker")
+    keys = [ticker.indices, *(batch.column(name) for name in ("conn", "seq", "kind"))]
+    new = np.any([np.diff(key.to_numpy(zero_copy_only=False)) != 0 for key in keys], axis=0)
+    begins = np.append(np.flatnonzero(new) + 1, rows)
+    at = 0
+    while at < rows:
+        place = int(np.searchsorted(begins, at + most_rows, side="right")) - 1
+        end = int(begins[place]) if place >= 0 and begins[place] > at else int(begins[place + 1])
+        part = batch.slice(at, end - at)
+        names = part.column("ticker").dictionary_decode().dictionary_encode()
+        yield pa.record_batch([names, *part.columns[1:]], schema=batch.schema)
+        at = end
 
 
 class TableRows:

@@ -11,6 +11,7 @@ import os
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Hour:
 
     def __init__(self, folder: Path, shard: int, hour: int) -> None:
         self.dir = folder
+        self._folder = str(folder)
         self.shard = shard
         self.hour = hour
         self.flushes = 0
@@ -107,18 +109,19 @@ class Hour:
     def _read(
         self, table: str, numbers: Ints | Sequence[int], columns: Sequence[str] | None, *, plain: bool
     ) -> pa.Table:
-        schema = _plain_schema(TABLES[table]) if plain else TABLES[table]
+        head, options = _reading(table, None if columns is None else tuple(columns), plain)
         wanted = np.asarray(numbers, np.int64)
         known = self.batches(table)
-        parts: list[bytes | memoryview] = [framing.schema_message(schema)]
+        parts: list[bytes | memoryview] = [head]
         starts = (known.body if plain else known.offset)[wanted]
         for number, chosen in _runs_of_equal(known.segment[wanted]):
-            path = self.dir / paths.segment_name(table, number)
+            path = self._path(table, number)
             parts.extend(_slices(path, starts[chosen].tolist(), known.end[wanted[chosen]].tolist()))
-        fields = None if columns is None else sorted(schema.get_field_index(name) for name in columns)
-        options = ipc.IpcReadOptions(use_threads=False, included_fields=fields)
         with ipc.open_stream(pa.py_buffer(b"".join(parts)), options=options) as stream:
             return stream.read_all()
+
+    def _path(self, table: str, number: int) -> str:
+        return f"{self._folder}/{paths.segment_name(table, number)}"
 
     def _number(self, segment: str) -> int:
         number = self._numbers.get(segment)
@@ -130,10 +133,10 @@ class Hour:
         return number
 
     def _add(self, table: str, number: int, extents: list[list[int]], known: BatchList) -> None:
-        path = self.dir / paths.segment_name(table, number)
+        path = self._path(table, number)
         segment, start = self._ends.get(table, (-1, 0))
         if number < segment:
-            raise CorruptError(str(path), 0, f"acknowledged after segment {segment}")
+            raise CorruptError(path, 0, f"acknowledged after segment {segment}")
         start = start if number == segment else 0
         data = _slices(path, [start], [extents[-1][0]])[0]
         found: list[framing.Frame] = []
@@ -141,14 +144,14 @@ class Hour:
         for length, crc32, rows in extents:
             added = data[at - start : length - start]
             if zlib.crc32(added) != crc32:
-                raise CorruptError(str(path), at, "acknowledged bytes fail their checksum")
-            new = framing.frames(added, at, str(path))
+                raise CorruptError(path, at, "acknowledged bytes fail their checksum")
+            new = framing.frames(added, at, path)
             if sum(frame.rows for frame in new) != rows:
-                raise CorruptError(str(path), at, "rows are not those acknowledged")
+                raise CorruptError(path, at, "rows are not those acknowledged")
             found.extend(new)
             at = length
         if not start and not ipc.read_schema(pa.py_buffer(data)).equals(TABLES[table]):
-            raise CorruptError(str(path), 0, f"its columns are not those of table {table}")
+            raise CorruptError(path, 0, f"its columns are not those of table {table}")
         known.add(number, found)
         self._ends[table] = (number, at)
 
@@ -161,7 +164,7 @@ def _runs_of_equal(values: Ints) -> Iterator[tuple[int, slice]]:
             yield int(values[start]), slice(start, end)
 
 
-def _slices(path: Path, starts: list[int], ends: list[int]) -> list[memoryview]:
+def _slices(path: str, starts: list[int], ends: list[int]) -> list[memoryview]:
     """Return byte ranges of a file, ascending; ranges near each other are read by one call.
 
     Raises CorruptError where the file is missing or shorter.
@@ -169,7 +172,7 @@ def _slices(path: Path, starts: list[int], ends: list[int]) -> list[memoryview]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise CorruptError(str(path), 0, "an acknowledged segment is missing") from None
+        raise CorruptError(path, 0, "an acknowledged segment is missing") from None
     found: list[memoryview] = []
     try:
         first = 0
@@ -179,7 +182,7 @@ def _slices(path: Path, starts: list[int], ends: list[int]) -> list[memoryview]:
             base = starts[first]
             data = os.pread(fd, ends[last] - base, base)
             if len(data) != ends[last] - base:
-                raise CorruptError(str(path), base + len(data), "acknowledged bytes are missing")
+                raise CorruptError(path, base + len(data), "acknowledged bytes are missing")
             view = memoryview(data)
             found.extend(view[starts[i] - base : ends[i] - base] for i in range(first, last + 1))
             first = last + 1
@@ -188,9 +191,17 @@ def _slices(path: Path, starts: list[int], ends: list[int]) -> list[memoryview]:
     return found
 
 
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Return a schema of the same buffers without dictionaries: codes for text, integers for instants."""
-    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+@lru_cache(maxsize=64)
+def _reading(table: str, columns: tuple[str, ...] | None, plain: bool) -> tuple[bytes, ipc.IpcReadOptions]:
+    """Return what a table's batches are read behind and with.
+
+    ``plain`` gives the same buffers without dictionaries: codes for text, integers for instants.
+    """
+    schema = TABLES[table]
+    if plain:
+        schema = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+    fields = None if columns is None else sorted(schema.get_field_index(name) for name in columns)
+    return framing.schema_message(schema), ipc.IpcReadOptions(use_threads=False, included_fields=fields)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
