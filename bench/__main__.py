@@ -8,6 +8,7 @@ from bench import book_cold, ingest
 BENCHES: dict[str, tuple[Callable[[], None], str]] = {
     "ingest": (ingest.run, "the whole collector / receive and discard, messages per CPU second; wss on loopback"),
     "book-cold": (book_cold.run, "a book out of segments / the plain decoding of the batches it rests on, CPU time"),
+    "event-loop": (ingest.run_event_loops, "ingest under uvloop / under asyncio"),
 }
 
 

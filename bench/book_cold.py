@@ -80,7 +80,7 @@ def _measure(played: tape.Tape) -> None:
         answers = [book_at(log, question.ticker, question.at_us) for question in questions]
         for question, answer in zip(questions, answers, strict=True):
             assert answer.digest == question.digest, f"{question.ticker} at {question.at_us} differs from the tape"
-        floors = _floors(home, answers)
+        floors = floors_of(home, answers)
         print(
             f"\n{played.name}: {len(played.books)} markets, {len(played.bodies)} messages, {len(questions)} questions "
             f"weighted by activity, all answers equal to a plain fold"
@@ -162,12 +162,13 @@ class _Rows:
         return Floor(parts, sum(self.batches[number][3] for number in numbers), len(numbers))
 
 
-def _floors(home: Path, answers: list[BookAnswer]) -> list[Floor]:
+def floors_of(home: Path, answers: list[BookAnswer]) -> list[Floor]:
+    """Return what each answer rests on. Cost: reads the whole log."""
     rows = _Rows(home)
     return [rows.floor(answer) for answer in answers]
 
 
-def _decoder(floors: list[Floor]) -> Callable[[Floor], int]:
+def decoder(floors: list[Floor]) -> Callable[[Floor], int]:
     """Return what decodes a floor: one plain pyarrow read of its batches, the columns of a book; returns rows."""
     files = {path: pa.memory_map(os.fspath(path)).read_buffer() for floor in floors for path, _ in floor.parts}
     head = framing.schema_message(ORDERBOOK)
@@ -186,7 +187,7 @@ def _decoder(floors: list[Floor]) -> Callable[[Floor], int]:
 
 
 def _compare(name: str, log: Log, questions: list[Question], floors: list[Floor]) -> None:
-    read = _decoder(floors)
+    read = decoder(floors)
     ours: list[list[float]] = []
     theirs: list[list[float]] = []
     for _ in range(ROUNDS):

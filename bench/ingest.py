@@ -1,7 +1,7 @@
 """``bench ingest``: what the whole collector costs beside receiving alone.
 
 Owns the rounds: for each data set one pump, and a fresh process for each run of either side, in turn. Both sides run
-under asyncio; the pipeline's runs under uvloop stand beside them for comparison where they are asked for.
+under asyncio. ``bench event-loop`` is the same with uvloop beside it.
 """
 
 import os
@@ -21,6 +21,7 @@ from bench.receiver import DISCARD, PIPELINE, Run
 
 TARGET = ">= 0.60"
 ROUNDS = 5
+ROUNDS_OF_LOOPS = 3
 MARKETS = 12_000
 GENERATED_MESSAGES = 300_000
 RUN_WITHIN_S = 60
@@ -41,19 +42,29 @@ class Pumped(NamedTuple):
     certificate_path: Path
 
 
-def run(*, rounds: int = ROUNDS, sides: tuple[Side, ...] = SIDES) -> None:
+def run() -> None:
     """Measure both data sets and print the figures; a ratio line ends each."""
+    _run(ROUNDS, SIDES)
+
+
+def run_event_loops() -> None:
+    """Measure both data sets under asyncio and uvloop; the last ratio line of each is of the pipeline's two loops."""
+    _run(ROUNDS_OF_LOOPS, WITH_UVLOOP)
+
+
+def _run(rounds: int, sides: tuple[Side, ...]) -> None:
     print(machine.describe())
     print(machine.load())
-    _measure(tape.generated(MARKETS, GENERATED_MESSAGES), rounds, sides)
+    measure(tape.generated(MARKETS, GENERATED_MESSAGES), rounds, sides)
     folder = tape.recorded_folder()
     if folder is None:
         print("ingest recorded: no recorded frames here (KALSHIBOOK_TEST_DATA names their folder)")
     else:
-        _measure(tape.recorded(folder), rounds, sides)
+        measure(tape.recorded(folder), rounds, sides)
 
 
-def _measure(played: tape.Tape, rounds: int, sides: tuple[Side, ...]) -> None:
+def measure(played: tape.Tape, rounds: int, sides: tuple[Side, ...]) -> None:
+    """Measure one data set and print the figures. Raises where a run fails or its log is not what was sent."""
     shares = ", ".join(
         f"{played.count(kind)} {name}" for kind, name in enumerate(tape.FRAME_TYPES) if played.count(kind)
     )
@@ -66,14 +77,11 @@ def _measure(played: tape.Tape, rounds: int, sides: tuple[Side, ...]) -> None:
                 found[side].append(_receive(side, pumped, home))
     for side, runs in found.items():
         print(_line(side, runs))
-    _ratio_line(f"ingest {played.name}", found[PIPELINE, "asyncio"], found[DISCARD, "asyncio"])
+    pipeline, discard = (_per_cpu_s(found[way, "asyncio"]) for way in (PIPELINE, DISCARD))
+    print(figures.ratio(pipeline, discard).line(f"ingest {played.name}", TARGET))
     if (PIPELINE, "uvloop") in found:
-        above, below = (_per_cpu_s(found[PIPELINE, loop]) for loop in ("uvloop", "asyncio"))
-        print(figures.ratio(above, below).line(f"ingest {played.name} pipeline uvloop / asyncio", "none"))
-
-
-def _ratio_line(name: str, pipeline: list[Run], discard: list[Run]) -> None:
-    print(figures.ratio(_per_cpu_s(pipeline), _per_cpu_s(discard)).line(name, TARGET))
+        uvloop = _per_cpu_s(found[PIPELINE, "uvloop"])
+        print(figures.ratio(uvloop, pipeline).line(f"event-loop {played.name} uvloop / asyncio", "none"))
 
 
 def _per_cpu_s(runs: list[Run]) -> list[float]:

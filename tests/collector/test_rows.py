@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from book.records import Kind, Reason
 from book.wire.batch import NO_TIME_US
-from collector.rows import OrderbookRows, TableRows
+from collector.rows import OrderbookRows, TableRows, pieces
 from lake.schemas import TABLES
 
 
@@ -73,6 +73,25 @@ def test_every_reason_has_its_word() -> None:
     batch = rows.take()
     assert batch is not None
     assert batch["reason"].to_pylist() == [reason.value for reason in Reason]
+
+
+def test_a_large_batch_is_cut_between_groups_only() -> None:
+    rows = OrderbookRows([f"M{number}" for number in range(40)])
+    groups = []
+    for number in range(40):
+        size = 25 if number == 7 else number % 6
+        levels = tuple((0, 100 * price, 100) for price in range(1, size + 1))
+        rows.add_book(Kind.SNAPSHOT, number, 5, NO_TIME_US, 9, number + 1, levels)
+        groups.append(max(1, size))
+    batch = rows.take()
+    assert batch is not None
+    parts = list(pieces(batch, 10))
+    assert pa.Table.from_batches(parts).to_pylist() == batch.to_pylist()
+    seqs = [set(part.column("seq").to_pylist()) for part in parts]
+    assert sum(map(len, seqs)) == len(groups), "a group stands in two parts"
+    assert [part.num_rows for part in parts if part.num_rows > 10] == [25], "only a group larger than a part exceeds it"
+    assert all(len(part.column("ticker").dictionary) == len(seq) for part, seq in zip(parts, seqs, strict=True))
+    assert list(pieces(batch, batch.num_rows)) == [batch]
 
 
 def test_a_slow_table_fills_what_is_left_out_with_null() -> None:

@@ -104,3 +104,18 @@ def test_an_audit_withdraws_hours_and_a_midnight_back_to_the_last_proof(tmp_path
     assert hand.ask("A", proof_us + 1) == hand.ask("A", MIDNIGHT_US) == ("audit_mismatch", proof_us + 1)
     assert hand.ask("A", MIDNIGHT_US + 2 * S) == BOOK
     assert _checkpoints(hand, "A") == []
+
+
+def test_a_conn_whose_number_was_raised_past_the_hour_is_closed_by_a_crash(tmp_path: Path) -> None:
+    """Three conns within a millisecond: the third one's number says an hour that its first rows do not stand in."""
+    born_us = MIDNIGHT_US - 400
+    hand = Hand(tmp_path, born_us - S)
+    hand.market("A")
+    hand.connect(1, born_us)
+    hand.snapshot(1, born_us + 100, "A", *BOOK)
+    assert hand.session.links[1].conns[1].id // 1024 * 1000 >= MIDNIGHT_US
+    hand.pong(1, born_us + 200)
+    hand.crash()
+    hand.start(MIDNIGHT_US + S)
+    assert hand.ask("A", born_us + 200) == BOOK
+    assert hand.ask("A", born_us + 201) == hand.ask("A", MIDNIGHT_US) == ("crash", born_us + 201)
