@@ -58,7 +58,7 @@ class Meter:
 async def discard(url: str, control: int, frames: int) -> Run:
     """Receive ``frames`` messages and drop each."""
     options: dict[str, Any] = {
-        "ping_interval": None, "max_size": MAX_FRAME_BYTES, "max_queue": QUEUE_FRAMES, "compression": None,
+        "ping_interval": None, "max_size": MAX_FRAME_BYTES, "max_queue": LIBRARY_QUEUE_FRAMES, "compression": None,
         "proxy": None,
     }  # fmt: skip
     async with connect(url, **options) as socket:
@@ -81,7 +81,7 @@ async def pipeline(url: str, control: int, played: tape.Tape, home: Path) -> Run
     limits = Limits(audit_every_s=1e8)
     recorder = Recorder(
         journal, limits, 0, lambda stamps: stamps, lambda *_, **__: None,
-        queue_frames=settings.queue_frames, rng=random.Random(1),
+        queue_frames=QUEUE_FRAMES, rng=random.Random(1),
     )  # fmt: skip
     close_us = recorder.now_us()  # recorded markets end within the stream, by an empty book
     for ticker in played.books:

@@ -30,10 +30,26 @@ FLUSH_FRAMES = 2 * BATCH_FRAMES
 with rather than fallen behind."""
 TICK_NS = 100_000_000
 FLUSH_AT_LEAST_NS = 900_000_000
+ONE_MOMENT_NS = 20_000
 STEADY_S = 30.0
 
 Log = Callable[..., None]
 Show = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]
+
+
+def read_clocks() -> tuple[int, int, int]:
+    """Read the wall clock (us) and the monotonic one (ns) as of one moment, and how far apart the readings are (ns).
+
+    The monotonic reading is the earlier one, so that a stamp errs late and never lies before its frame was sent.
+    The closest of three readings is taken: a process may be put aside between two of them.
+    """
+    readings = []
+    for _ in range(3):
+        mono_ns = time.monotonic_ns()
+        wall_us = -(-time.time_ns() // 1000)
+        readings.append((time.monotonic_ns() - mono_ns, wall_us, mono_ns))
+    apart_ns, wall_us, mono_ns = min(readings)
+    return wall_us, mono_ns, apart_ns
 
 
 class Recorder:
@@ -55,7 +71,7 @@ class Recorder:
         self._log = log
         self._rng = rng
         self._show = show
-        wall_us, mono_ns = time.time_ns() // 1000, time.monotonic_ns()
+        wall_us, mono_ns, _ = read_clocks()
         # Above the last durable stamp: a crash's closes stand up to 1 us after it, and no new span before them.
         stamper = Stamper(wall_us, mono_ns, show, floor_us=journal.last_us + 1)
         self.session = Session(stamper, ConnNumbers(shard, journal.last_conn), rng, limits)
@@ -115,7 +131,9 @@ class Recorder:
         for start in range(0, len(items), FLUSH_FRAMES):
             for hour in self.session.feed(items[start : start + FLUSH_FRAMES]):
                 await self._flush(hour)
-        self.session.clock(time.time_ns() // 1000, time.monotonic_ns())
+        wall_us, mono_ns, apart_ns = read_clocks()
+        if apart_ns <= ONE_MOMENT_NS:  # else something came between the readings, and they say nothing of the clock
+            self.session.clock(wall_us, mono_ns)
         # By the time of taking: what arrived while a slow disk kept us is no silence of the venue's, nor unanswered.
         if taken_ns - self._ticked_ns >= TICK_NS:
             self._ticked_ns = taken_ns

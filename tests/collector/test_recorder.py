@@ -16,7 +16,7 @@ from collector import connection as connection_module
 from collector import recorder as recorder_module
 from collector.backoff import Backoff
 from collector.journal import Journal
-from collector.recorder import Recorder
+from collector.recorder import Recorder, read_clocks
 from collector.session import Limits, Taken
 from collector.signing import Signer
 from lake import paths
@@ -241,3 +241,11 @@ def test_a_crash_is_closed_before_anything_is_recorded(venue: Any, tmp_path: Pat
     assert {row["conn"] for row in rows[crash[-1] + 1 :]} == {second}
     last_us = max(row["ts_recv"] for row in rows[: crash[-1] + 1])
     assert all(row["ts_recv"] >= last_us for row in rows[crash[-1] + 1 :])
+
+
+def test_the_clocks_are_read_as_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    mono_ns = iter([1_000, 900_000, 1_000_000, 1_000_100, 2_000_000, 2_700_000])
+    wall_ns = iter([5_000_000_500, 5_001_000_001, 5_002_000_000])
+    monkeypatch.setattr("collector.recorder.time.monotonic_ns", lambda: next(mono_ns))
+    monkeypatch.setattr("collector.recorder.time.time_ns", lambda: next(wall_ns))
+    assert read_clocks() == (5_001_001, 1_000_000, 100)
