@@ -115,17 +115,22 @@ def running(home: Path, **more: Any) -> Iterator[Stack]:
     try:
         yield stack
     finally:
-        for role, process in stack.processes.items():
+        stack.http.close()
+        stack.control.close()
+        for process in stack.processes.values():
             process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise AssertionError(f"{role} did not stop within 15 s") from None
-            finally:
-                stack.http.close()
-                stack.control.close()
+        late = [role for role, process in stack.processes.items() if not _has_ended(process)]
+        assert not late, f"{late} did not stop within 15 s"
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True
 
 
 def free_port() -> int:
