@@ -126,7 +126,9 @@ def _run(role: str, work: Coroutine[Any, Any, None], on_leash: bool, refusals: t
     if on_leash:
         leash.hold()
     try:
-        uvloop.run(_until_asked(work))
+        # uvloop reads a saturated socket for so long that the collector's queue overflows (docs/performance.md)
+        run = asyncio.run if role == "collect" else uvloop.run
+        run(_until_asked(work))
     except refusals as error:
         typer.echo(f"kalshibook: {error}", err=True)
         return 2

@@ -67,8 +67,9 @@ class BatchList:
 
     def sizes(self, numbers: Ints) -> Ints:
         """Return the rows of each of these batches."""
-        ends = np.append(self.first_row[1:], self.rows)
-        return ends[numbers] - self.first_row[numbers]
+        last = self.count - 1
+        ends = np.where(numbers < last, self.first_row[np.minimum(numbers + 1, last)], self.rows)
+        return ends - self.first_row[numbers]
 
     def row_numbers(self, numbers: Ints) -> Ints:
         """Return the numbers of all rows of these batches, batch by batch."""

@@ -7,7 +7,6 @@ Never decides what a row means.
 Log order: segments in number order, batches in order, rows in order.
 """
 
-import os
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -24,19 +23,19 @@ from pyarrow import ipc
 from book.errors import CorruptError
 from lake import framing, paths
 from lake.batches import BatchList, Ints
+from lake.files import OpenFiles
 from lake.flush import ConnMark, FlushRecord, FlushTail, Silence
 from lake.schemas import TABLES
 
 NO_INSTANT = -(1 << 63)
 """What stands for a null instant in integer columns."""
-_READ_THROUGH_BYTES = 65_536
-"""Bytes between two wanted ranges that are read rather than skipped by a call of its own."""
 
 
 class Hour:
     """One hour folder: what it holds now, after the last poll."""
 
-    def __init__(self, folder: Path, shard: int, hour: int) -> None:
+    def __init__(self, folder: Path, shard: int, hour: int, files: OpenFiles | None = None) -> None:
+        """Read an hour's folder; ``files`` is where its segments are kept open, shared with other hours or its own."""
         self.dir = folder
         self._folder = str(folder)
         self.shard = shard
@@ -49,6 +48,7 @@ class Hour:
         self.silences: list[Silence] = []
         self.reach: set[int] = set()
         """Earlier hours that closes logged here are stamped in."""
+        self._files = files or OpenFiles()
         self._tail = FlushTail(folder / paths.FLUSH_NAME)
         self._pending: dict[str, array[int]] = {}
         self._numbers: dict[str, int] = {}
@@ -99,8 +99,11 @@ class Hour:
         Cost: as decode, without the batches' dictionaries.
         """
         rows = self._read(table, numbers, columns, plain=True)
-        schema = TABLES[table]
-        return {name: _integers(rows.column(name), null=_null_of(schema.field(name).type)) for name in columns}
+        nulls = _nulls(table)
+        return {
+            name: _integers(column, null=nulls[name])
+            for name, column in zip(rows.column_names, rows.columns, strict=True)
+        }
 
     def table(self, table: str) -> pa.Table:
         """Return all durable rows of a table in log order. Cost: reads and decodes all of them."""
@@ -116,7 +119,7 @@ class Hour:
         starts = (known.body if plain else known.offset)[wanted]
         for number, chosen in _runs_of_equal(known.segment[wanted]):
             path = self._path(table, number)
-            parts.extend(_slices(path, starts[chosen].tolist(), known.end[wanted[chosen]].tolist()))
+            parts.extend(self._files.slices(path, starts[chosen].tolist(), known.end[wanted[chosen]].tolist()))
         with ipc.open_stream(pa.py_buffer(b"".join(parts)), options=options) as stream:
             return stream.read_all()
 
@@ -138,7 +141,7 @@ class Hour:
         if number < segment:
             raise CorruptError(path, 0, f"acknowledged after segment {segment}")
         start = start if number == segment else 0
-        data = _slices(path, [start], [extents[-1][0]])[0]
+        data = self._files.slices(path, [start], [extents[-1][0]])[0]
         found: list[framing.Frame] = []
         at = start
         for length, crc32, rows in extents:
@@ -164,33 +167,6 @@ def _runs_of_equal(values: Ints) -> Iterator[tuple[int, slice]]:
             yield int(values[start]), slice(start, end)
 
 
-def _slices(path: str, starts: list[int], ends: list[int]) -> list[memoryview]:
-    """Return byte ranges of a file, ascending; ranges near each other are read by one call.
-
-    Raises CorruptError where the file is missing or shorter.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise CorruptError(path, 0, "an acknowledged segment is missing") from None
-    found: list[memoryview] = []
-    try:
-        first = 0
-        for last in range(len(starts)):
-            if last + 1 < len(starts) and starts[last + 1] - ends[last] <= _READ_THROUGH_BYTES:
-                continue
-            base = starts[first]
-            data = os.pread(fd, ends[last] - base, base)
-            if len(data) != ends[last] - base:
-                raise CorruptError(path, base + len(data), "acknowledged bytes are missing")
-            view = memoryview(data)
-            found.extend(view[starts[i] - base : ends[i] - base] for i in range(first, last + 1))
-            first = last + 1
-    finally:
-        os.close(fd)
-    return found
-
-
 @lru_cache(maxsize=64)
 def _reading(table: str, columns: tuple[str, ...] | None, plain: bool) -> tuple[bytes, ipc.IpcReadOptions]:
     """Return what a table's batches are read behind and with.
@@ -210,8 +186,10 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return pa.int64() if pa.types.is_timestamp(kind) else kind
 
 
-def _null_of(kind: pa.DataType) -> int:
-    return NO_INSTANT if pa.types.is_timestamp(kind) else 0
+@lru_cache(maxsize=64)
+def _nulls(table: str) -> dict[str, int]:
+    """Return what stands for null in each column."""
+    return {field.name: NO_INSTANT if pa.types.is_timestamp(field.type) else 0 for field in TABLES[table]}
 
 
 def _integers(column: pa.ChunkedArray, null: int) -> NDArray[np.signedinteger]:

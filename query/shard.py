@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from lake import paths
+from lake.files import OpenFiles
 from lake.flush import ConnMark
 from lake.reader import Hour
 from query.history import History
@@ -15,6 +16,7 @@ from query.index import AuditIndex, BookIndex, RowIndex
 from query.intervals import Interval, Intervals
 
 _KEPT_HISTORIES = 20_000
+_OPEN_FILES = 128
 _NOTHING = Intervals()
 
 
@@ -31,6 +33,7 @@ class ShardLog:
         self.flushes = 0
         """Flush records seen: grows whenever the answer to any question may change."""
         self._index_bytes = index_bytes
+        self._files = OpenFiles(_OPEN_FILES)
         self._silences: dict[int, Intervals] = {}
         self._numbers: list[int] = []
         self._books: dict[int, BookIndex] = {}
@@ -44,7 +47,8 @@ class ShardLog:
         new = [number for number in paths.hours(self.home, self.shard) if number not in self.hours]
         growing = {*new, *self._numbers[-3:]}  # older hours had their last record before the last look
         for number in new:
-            self.hours[number] = Hour(paths.hour_dir(self.home, self.shard, number), self.shard, number)
+            folder = paths.hour_dir(self.home, self.shard, number)
+            self.hours[number] = Hour(folder, self.shard, number, self._files)
         if new:
             self._numbers = sorted(self.hours)
         # An hour gets its last records before the next hour's first. So the newest is read first: what was

@@ -79,7 +79,7 @@ def test_gap_reset_stall_and_kill(tmp_path: Path) -> None:
         verdicts, tally = _finish(stack, outages, 3)
         watch.stop()
         assert verdicts.wrong == []
-        assert verdicts.markets >= 60
+        assert verdicts.markets >= 50  # the stall and the crash last long enough to ask inside, for 25 markets each
         assert tally.wrong == []
         assert tally.refused.total() == 0
         assert watch.lost() == []
