@@ -56,7 +56,7 @@ check: $(READY) ## lint, formatting, types and the arrows between packages
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports --no-logo
 bench: $(READY) ## measure; prints ratios
-	@exec $(RUN)/python -m bench
+	@exec $(RUN)/python -m bench all
 fault: $(READY) ## crash and network faults with real processes; takes minutes
 	@exec $(RUN)/pytest -m fault $(ARGS)
 lock: .uv/$(UV_VERSION) ## resolve the dependencies anew into requirements.lock
