@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from ops.backoff import Backoff
+
 LOG_BYTES = 16 * 1024 * 1024
 STOP_S = 4.0
 WRONG_USE = 2
@@ -29,11 +31,6 @@ class ChildSpec(msgspec.Struct, frozen=True):
     role: str
     argv: tuple[str, ...]
     environ: Mapping[str, str]
-
-
-def backoff_s(failures: int, jitter: float) -> float:
-    """Return the seconds to wait after ``failures`` deaths in a row; ``jitter`` in [0, 1) takes up to half away."""
-    return min(_LONGEST_S, _FIRST_S * 2.0 ** min(failures - 1, 16)) * (1 - jitter / 2)
 
 
 def open_log(path: Path) -> int:
@@ -135,7 +132,7 @@ class Supervisor:
 
     async def _keep(self, child: _Child) -> None:
         loop = asyncio.get_running_loop()
-        failures = 0
+        backoff = Backoff(self._rng, first_s=_FIRST_S, most_s=_LONGEST_S)
         while not child.asked.is_set():
             begun_s = loop.time()
             code = await self._run_once(child)
@@ -146,8 +143,9 @@ class Supervisor:
                 if not self.refused.done():
                     self.refused.set_result(f"{role} cannot run: {last_words(log)} (log: {log})")
                 return
-            failures = 1 if loop.time() - begun_s > _STEADY_S else failures + 1
-            delay_s = backoff_s(failures, self._rng.random())
+            if loop.time() - begun_s > _STEADY_S:
+                backoff.reset()
+            delay_s = backoff.next_s()
             how = f"signal {-code}" if code < 0 else f"exit {code}"
             self._say(f"{role} ended ({how}: {last_words(log)}); again in {delay_s:.1f} s; its log is {log}")
             with contextlib.suppress(TimeoutError):

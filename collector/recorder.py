@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from book.errors import HandshakeError
 from book.records import HOUR_US, Reason
-from collector.backoff import Backoff
 from collector.clock import Stamper
 from collector.connection import Connection, Queue, dial
 from collector.conns import ConnNumbers
@@ -21,6 +20,7 @@ from collector.journal import Journal
 from collector.links import Ended
 from collector.session import Limits, Session
 from collector.signing import Signer
+from ops.backoff import Backoff
 
 BATCH_S = 0.05
 BATCH_FRAMES = 8192

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cli import supervisor
-from cli.supervisor import ChildSpec, Supervisor, backoff_s, last_words, open_log
+from cli.supervisor import ChildSpec, Supervisor, last_words, open_log
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
@@ -169,14 +167,6 @@ def test_replace_takes_effect_at_the_next_start(tmp_path: Path, said: list[str])
         await keeper.stop()
 
     asyncio.run(scenario())
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_the_wait_grows_is_jittered_and_capped(failures: int, jitter: float) -> None:
-    longest = backoff_s(failures, 0.0)
-
-    assert longest / 2 <= backoff_s(failures, jitter) <= longest <= 30.0
-    assert backoff_s(failures + 1, 0.0) == min(30.0, 2 * longest)
 
 
 def test_a_log_is_appended_to_until_it_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

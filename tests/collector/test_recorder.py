@@ -14,13 +14,13 @@ from book.errors import HandshakeError
 from book.records import Kind
 from collector import connection as connection_module
 from collector import recorder as recorder_module
-from collector.backoff import Backoff
 from collector.journal import Journal
 from collector.recorder import Recorder, read_clocks
 from collector.session import Limits, Taken
 from collector.signing import Signer
 from lake import paths
 from lake.reader import Hour
+from ops.backoff import Backoff
 
 
 class Bench:

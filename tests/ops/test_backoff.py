@@ -2,7 +2,7 @@
 
 import random
 
-from collector.backoff import Backoff
+from ops.backoff import Backoff
 
 
 def test_waits_double_up_to_the_cap_within_the_upper_half() -> None:
