@@ -1,6 +1,9 @@
-"""Every path of the journal, both ways.
+"""Every path of the journal and the lake, both ways.
 
-Owns where a file of the lake stands; no other module joins a path. Never touches the disk but to list it.
+Owns where a file stands; no other module joins a path. Never touches the disk but to list it.
+
+Journal: ``<home>/journal/<shard>/<YYYY-MM-DD>/<HH>/``. Lake: ``<lake>/v1/<table>/dt=<YYYY-MM-DD>/hr=<H>/``,
+``<lake>/v1/manifest/``.
 """
 
 import re
@@ -10,6 +13,7 @@ from pathlib import Path
 from book.records import HOUR_US
 
 FLUSH_NAME = "flush.jsonl"
+END_NAME = "end.json"
 SIDECAR_SUFFIX = ".json"
 TEMPORARY_SUFFIX = ".tmp"
 _SEGMENT = re.compile(r"([a-z_]+)-(\d{6,})\.arrow")
@@ -68,6 +72,60 @@ def parse_segment(name: str) -> tuple[str, int] | None:
 def sidecar_name(segment: str) -> str:
     """Return the file name of a segment's sidecar."""
     return segment + SIDECAR_SUFFIX
+
+
+def end_path(home: Path, shard: int, hour: int) -> Path:
+    """Return the file that says that a shard has ended an hour."""
+    return hour_dir(home, shard, hour) / END_NAME
+
+
+def partition(hour: int) -> dict[str, str]:
+    """Return the partition of an hour as Delta has it: day and hour, UTC."""
+    start = datetime.fromtimestamp(hour * 3600, UTC)
+    return {"dt": f"{start:%Y-%m-%d}", "hr": str(start.hour)}
+
+
+def partition_hour(dt: str, hr: int | str) -> int:
+    """Return the hour number of a partition. Raises ValueError where it is none."""
+    hour = parse_hour(dt, f"{int(hr):02d}")
+    if hour is None:
+        raise ValueError(f"dt={dt}/hr={hr} is no hour")
+    return hour
+
+
+def table_dir(lake: Path, table: str) -> Path:
+    """Return the root of a table of the lake."""
+    return lake / "v1" / table
+
+
+def data_file(hour: int, name: str) -> str:
+    """Return the path of a data file below its table's root."""
+    place = partition(hour)
+    return f"dt={place['dt']}/hr={place['hr']}/{name}.parquet"
+
+
+def manifest_dir(lake: Path) -> Path:
+    """Return the folder of the manifests."""
+    return lake / "v1" / "manifest"
+
+
+def manifest_name(number: int) -> str:
+    """Return the file name of a manifest; they are numbered from 1 in the order of publication."""
+    return f"{number:010d}.json"
+
+
+def manifest_numbers(lake: Path) -> list[int]:
+    """Return the numbers of the manifests that stand, ascending. Cost: one listing."""
+    folder = manifest_dir(lake)
+    if not folder.is_dir():
+        return []
+    stems = (entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+
+def views_path(lake: Path) -> Path:
+    """Return the script that opens the lake in DuckDB."""
+    return lake / "v1" / "views.sql"
 
 
 def shards(home: Path) -> list[int]:

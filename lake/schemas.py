@@ -1,6 +1,6 @@
 """The columns of every table, with their units.
 
-Owns the Arrow schemas that segments are written in. Never reads or writes a row.
+Owns the Arrow schemas of segments and of published files. Never reads or writes a row.
 """
 
 import pyarrow as pa
@@ -145,3 +145,92 @@ TABLES: dict[str, pa.Schema] = {
     "quarantine": QUARANTINE,
 }
 """Every table by its name; the name is also the stem of its segments."""
+
+
+def _published(schema: pa.Schema) -> pa.Schema:
+    """Return a segment's schema as its published files have it: the ticker is plain text."""
+    return pa.schema([field.with_type(pa.utf8()) if field.type == TICKER else field for field in schema])
+
+
+BASES = pa.list_(
+    pa.field(
+        "item",
+        pa.struct(
+            [
+                _TS_RECV,
+                _TS_EXCH,
+                _CONN,
+                _SEQ,
+                _field("kind", pa.int8(), "0 snapshot, 2 checkpoint, 3 close"),
+                _field("row", pa.int64(), "first row in the file"),
+                _field("rows", pa.int32(), "rows of the group"),
+                _field("reason", pa.utf8(), "of a close", null=True),
+            ]
+        ),
+        nullable=False,
+    )
+)
+_COUNT = "groups, or rows of a change"
+COVERAGE = pa.schema(
+    [
+        _field("ticker", pa.utf8(), "market ticker; * for what concerns a conn or a whole table"),
+        _field("channel", pa.utf8(), "orderbook; a table's name where state is table"),
+        _field("state", pa.utf8(), "known, gap, silence, conn, table"),
+        _field("shard", pa.int32(), "the recorder's number", null=True),
+        _field("conn", pa.int64(), "subscription: connect time in Unix ms * 1024 + shard", null=True),
+        _field("ts_from", INSTANT, _US),
+        _field("ts_to", INSTANT, f"{_US}; the first instant after"),
+        _field("end_reason", pa.utf8(), "why it ended; continues where it goes on past the hour", null=True),
+        _field("snapshots", pa.int64(), _COUNT),
+        _field("deltas", pa.int64(), _COUNT),
+        _field("checkpoints", pa.int64(), _COUNT),
+        _field("closes", pa.int64(), _COUNT),
+        _field("orphans", pa.int64(), _COUNT),
+        _field("first_seq", pa.int64(), "of its first record", null=True),
+        _field("last_seq", pa.int64(), "of its last record", null=True),
+        _field("file", pa.utf8(), "path below the table's folder", null=True),
+        _field("first_row", pa.int64(), "in the file", null=True),
+        _field("rows", pa.int64(), "in the file"),
+        pa.field("bases", BASES, nullable=False, metadata={"unit": "its snapshots, checkpoints and closes, in order"}),
+        _field("last_record_hour", INSTANT, "first instant of the latest earlier hour with a base or close", null=True),
+        _field("last_change", INSTANT, f"{_US}; of the latest snapshot or delta up to its end", null=True),
+        _field("last_audit", INSTANT, f"{_US}; of the latest equal audit up to its end", null=True),
+        _field("audits", pa.int64(), "audits in it"),
+        _field("digest", pa.utf8(), "of the book at its end, 16 hex digits", null=True),
+        _field("version", pa.int32(), "of the hour, from 1"),
+        _field("manifest", pa.int64(), "number of the publication"),
+        _field("published_at", INSTANT, _US),
+        _field("superseded_at", INSTANT, f"{_US}; null while it stands", null=True),
+        _field("reason", pa.utf8(), "hour, late, correction, import"),
+    ]
+)
+CORRECTIONS = pa.schema(
+    [
+        _field("ts", INSTANT, f"{_US}; when it was published"),
+        _field("hour", INSTANT, "first instant of the hour"),
+        _field("ticker", pa.utf8(), "market ticker, where it concerns one", null=True),
+        _field("reason", pa.utf8(), "late, correction"),
+        _field("detail", pa.utf8(), "what was withdrawn or added"),
+        _field("old_version", pa.int32(), "of the hour"),
+        _field("new_version", pa.int32(), "of the hour"),
+        _field("manifest", pa.int64(), "number of the publication"),
+    ]
+)
+PUBLISHED: dict[str, pa.Schema] = {name: _published(schema) for name, schema in TABLES.items()} | {
+    "coverage": COVERAGE,
+    "corrections": CORRECTIONS,
+}
+"""Every table of the lake by its name; its files stand in partitions of day (dt) and hour (hr)."""
+SORT_KEYS: dict[str, tuple[str, ...]] = {
+    "orderbook": ("ticker", "ts_recv", "conn", "seq", "kind", "side", "price_e4"),
+    "trades": ("ticker", "ts_recv", "conn", "seq", "trade_id"),
+    "lifecycle": ("ticker", "ts_recv", "conn", "seq"),
+    "markets": ("ticker", "valid_from"),
+    "events": ("event_ticker", "valid_from"),
+    "series": ("series_ticker", "valid_from"),
+    "audits": ("ticker", "ts_recv", "conn", "seq"),
+    "quarantine": ("ts_recv", "conn"),
+    "coverage": ("ticker", "channel", "state", "ts_from", "conn", "version"),
+    "corrections": ("ts", "hour", "ticker"),
+}
+"""The order of rows in a published file; nulls first."""
