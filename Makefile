@@ -22,10 +22,11 @@ READY := $(VENV)/.ready
 NEEDS_PYTHON = "$(or $(PYTHON),false)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	|| { echo "KalshiBook needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 
-# More for pytest, such as ARGS="-k book", or ARGS="-n 2 --dist loadfile" for two tests at a time.
+# More for pytest, such as ARGS="-k book", or ARGS="-n 2 --dist loadfile" for two tests at a time; of image for the
+# builder, such as ARGS="--build-arg BASE=python:3.13-slim-bookworm".
 ARGS ?=
 
-.PHONY: help up test check bench fault lock
+.PHONY: help up test check bench fault image lock
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -59,6 +60,8 @@ bench: $(READY) ## measure; prints ratios
 	@exec $(RUN)/python -m bench all
 fault: $(READY) ## crash and network faults with real processes; takes minutes
 	@exec $(RUN)/pytest -m fault $(ARGS)
+image: ## build the container image by docker, or by buildah
+	@exec docker/build $(ARGS)
 lock: .uv/$(UV_VERSION) ## resolve the dependencies anew into requirements.lock
 	@$(UV) pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 --upgrade \
 		--group dev --no-emit-package kalshibook --custom-compile-command "make lock" \

@@ -3,11 +3,15 @@
 import sys
 from collections.abc import Callable
 
-from bench import book_cold, ingest
+from bench import book_live, book_published, ingest, publish, size
 
 BENCHES: dict[str, tuple[Callable[[], None], str]] = {
     "ingest": (ingest.run, "the whole collector / receive and discard, messages per CPU second; wss on loopback"),
-    "book-cold": (book_cold.run, "a book out of segments / the plain decoding of the batches it rests on, CPU time"),
+    "book-cold": (book_published.run_cold, "a book out of published hours / decoding the row groups it rests on"),
+    "book-hot": (book_published.run_hot, "the same with decoded rows kept / the same decoding"),
+    "book-live": (book_live.run, "a book out of segments / the plain decoding of the batches it rests on, CPU time"),
+    "size": (size.run, "bytes of a published order book / changes in it"),
+    "publish": (publish.run, "seconds and memory to publish an hour of five million changes (absolute)"),
     "event-loop": (ingest.run_event_loops, "ingest under uvloop / under asyncio"),
 }
 

@@ -8,7 +8,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-_VERSIONS = ("websockets", "msgspec", "numpy", "pyarrow", "uvloop")
+_VERSIONS = ("websockets", "msgspec", "numpy", "pyarrow", "uvloop", "deltalake")
+_MEMORY = Path("/dev/shm")  # noqa: S108 - files of one run, in a folder of their own
 
 
 def describe() -> str:
@@ -31,6 +32,11 @@ def scratch() -> Path:
     folder = Path(__file__).resolve().parents[1] / "var" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def memory() -> Path | None:
+    """Return a folder in memory, where syncs are free; None where there is none: then the system's temporary one."""
+    return _MEMORY if _MEMORY.is_dir() else None
 
 
 def pin(core: int) -> None:

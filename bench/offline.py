@@ -1,6 +1,7 @@
 """A tape written as a log by the real session and journal, without sockets and in its own time.
 
-Owns the synthetic clock: stamps are the tape's times, a flush takes what came within 50 ms, as in the collector.
+Owns the synthetic clock: stamps are the tape's times, a flush takes what came within 50 ms, as in the collector. The
+log ends with its connection, and goes on into the next hour, so that every hour of the tape has its END.
 """
 
 import random
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from bench import tape
 from bench.venue import Venue
+from book.records import Reason
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
-from collector.links import Item
+from collector.links import Ended, Item
 from collector.recorder import BATCH_FRAMES, BATCH_S
 from collector.session import Limits, Session
+from lake import paths
 from ops.settings import Settings
 
 LINK = 1
@@ -69,6 +72,9 @@ def record(played: tape.Tape, home: Path) -> None:
     for batch in _batches(stamps, tape.frames(played, venue.next_seq)):
         clock.now_us = batch[-1][0]
         _flush(session, journal, [(LINK, clock.mono_ns(at_us), body) for at_us, body in batch])
+    _flush(session, journal, [(LINK, clock.mono_ns(stamps[-1] + 1), Ended(Reason.SHUTDOWN))])
+    clock.now_us = paths.hour_start_us(paths.hour_of(stamps[-1]) + 1) + _BATCH_US
+    journal.write(paths.hour_of(session.stamp(clock.mono_ns())), session.take())
     journal.close()
 
 

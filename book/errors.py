@@ -11,7 +11,9 @@ Owns the tree and the codes; rendering a code as HTTP belongs to the server.
     |   `-- CommandError           a client's command the venue refuses
     |-- LakeError
     |   |-- CorruptError           bytes at rest that fail their checksum or their form
-    |   `-- DeadWriterError        a writer used after an error (never done by us)
+    |   |-- DeadWriterError        a writer used after an error (never done by us)
+    |   |-- PublishError           an hour that cannot be published as it stands
+    |   `-- ProofError             rows that do not say what they must
     |-- CollectorError
     |   |-- HandshakeError         the venue refused the connection (retryable)
     |   `-- VenueBusyError         the venue refused a request for now (retryable; collector.venue_rest)
@@ -102,6 +104,26 @@ class CorruptError(LakeError):
 
 class DeadWriterError(LakeError):
     """A writer was used after it had failed."""
+
+
+class PublishError(LakeError):
+    """An hour that cannot be published as it stands; ``hour`` counts from the epoch, ``error`` says why not."""
+
+    def __init__(self, hour: int, error: str) -> None:
+        super().__init__(f"hour {hour}: {error}")
+        self.hour = hour
+        self.error = error
+
+
+class ProofError(LakeError):
+    """Rows that do not say what they must; ``ticker`` and ``ts_us`` say where, where one place shows it."""
+
+    def __init__(self, error: str, *, ticker: str | None = None, ts_us: int | None = None) -> None:
+        place = "" if ticker is None else f"{ticker} at {ts_us} us: "
+        super().__init__(place + error)
+        self.error = error
+        self.ticker = ticker
+        self.ts_us = ts_us
 
 
 class CollectorError(KalshiBookError):

@@ -1,9 +1,10 @@
 """Owns ``kalshibook doctor``: looks whether this machine can run KalshiBook and says what to do where it cannot.
 
-It changes nothing but one empty file that it makes and removes under KALSHIBOOK_HOME.
+It changes nothing but empty files that it makes and removes under KALSHIBOOK_HOME and in the lake.
 """
 
 import difflib
+import os
 import shutil
 import tempfile
 import time
@@ -14,8 +15,11 @@ from pathlib import Path
 
 import httpx
 import msgspec
+from deltalake.exceptions import DeltaError
 
+from book.errors import LakeError
 from cli.up import require_free_ports
+from lake.shelf import Shelf
 from ops import keys
 from ops.settings import VARIABLES, Settings, SettingsError
 
@@ -37,11 +41,14 @@ class Finding(msgspec.Struct, frozen=True):
 
 def examine(settings: Settings, environ: Mapping[str, str], python: Sequence[int | str]) -> list[Finding]:
     """Look at everything and return what was found. Cost: at most two HTTP requests, 5 s each."""
+    home = _home(settings.home)
     return [
         _python(python),
         _names(environ),
-        _home(settings.home),
+        home,
         _disk(settings.home),
+        *([_lake(settings.lake_root)] if home.ok or settings.lake is not None else []),
+        *([_disk(settings.lake)] if settings.lake is not None else []),
         _clock(settings),
         *_exchange(settings),
         _ports(settings),
@@ -74,11 +81,38 @@ def _home(home: Path) -> Finding:
     return Finding(True, f"KALSHIBOOK_HOME {home.absolute()} can be written")
 
 
-def _disk(home: Path) -> Finding:
-    place = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
+def _disk(folder: Path) -> Finding:
+    place = _standing(folder)
     free_bytes = shutil.disk_usage(place).free
     text = f"{free_bytes / (1 << 30):.1f} GiB free at {place}"
     return Finding(free_bytes >= _LEAST_FREE_BYTES, text if free_bytes >= _LEAST_FREE_BYTES else f"{text}: free 1 GiB")
+
+
+def _standing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+
+
+def _lake(lake: Path) -> Finding:
+    place = _standing(lake)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as made:
+            (Path(made) / "object").touch()
+            os.link(Path(made) / "object", Path(made) / "name")
+    except OSError as error:
+        return Finding(False, f"the lake {lake} cannot be written by hard links ({error.strerror}): move it")
+    if not lake.exists():
+        return Finding(True, f"the lake {lake.absolute()} can be made")
+    shelf = Shelf(lake)
+    try:
+        shelf.refresh()
+        hours = shelf.hours()
+        if hours:
+            shelf.standing_rows(hours[-1])
+    except (LakeError, DeltaError, OSError) as error:
+        return Finding(False, f"the lake {lake} cannot be read: {error}; kalshibook verify tells more")
+    newest = f", the newest {datetime.fromtimestamp(hours[-1] * 3600, UTC):%Y-%m-%dT%H}" if hours else ""
+    return Finding(True, f"the lake {lake.absolute()} holds {len(hours)} published hours{newest}")
 
 
 def _clock(settings: Settings) -> Finding:

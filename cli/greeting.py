@@ -5,6 +5,8 @@ It asks the server over HTTP as any client does; what it prints was answered bef
 
 import random
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -39,7 +41,7 @@ async def find_book(client: httpx.AsyncClient, rng: random.Random) -> ServedBook
     return found
 
 
-def lines_to_try(url: str, api_key: str, book: ServedBook) -> list[str]:
+def lines_to_try(url: str, api_key: str, book: ServedBook, lake: Path) -> list[str]:
     """Return the lines that tell a person where the product is and what to try first."""
     key = shlex.quote(f"Authorization: Bearer {api_key}")
     body = shlex.quote(msgspec.json.encode({"market_ticker": book.ticker, "timestamp": book.timestamp}).decode())
@@ -49,6 +51,7 @@ def lines_to_try(url: str, api_key: str, book: ServedBook) -> list[str]:
         f"  URL      {url}",
         f"  API key  {api_key}",
         f"  docs     {url}/docs",
+        f"  lake     {lake.absolute()}",
         "",
         "A book as it is now:",
         f"  curl -s -H {key} {shlex.quote(f'{url}/v1/orderbook/{book.ticker}?depth=5')}",
@@ -57,8 +60,25 @@ def lines_to_try(url: str, api_key: str, book: ServedBook) -> list[str]:
         "What is recorded of this market, and where the gaps are:",
         f"  curl -s -H {key} {shlex.quote(f'{url}/v1/coverage/{book.ticker}')}",
         "",
+        "Each hour is published to the lake a minute or more after its end. Then this book by SQL:",
+        f"  {shlex.quote(_command())} sql {shlex.quote(_by_sql(book))}",
+        "",
         "Ctrl-C stops everything.",
     ]
+
+
+def _by_sql(book: ServedBook) -> str:
+    ticker = book.ticker.replace("'", "''")
+    return f"FROM book_at('{ticker}', TIMESTAMPTZ '{book.timestamp}')"
+
+
+def _command() -> str:
+    """Return the installed command of this Python, as short as it can be typed in the working folder."""
+    command = Path(sys.executable).with_name("kalshibook")
+    try:
+        return str(command.relative_to(Path.cwd()))
+    except ValueError:
+        return str(command)
 
 
 async def _get(client: httpx.AsyncClient, path: str) -> dict[str, Any] | None:

@@ -16,7 +16,10 @@ from ops.settings import Settings, SettingsError
 
 
 class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``kalshibook exchange`` was told; ports of 0 take a free one."""
+    """What ``kalshibook exchange`` was told; ports of 0 take a free one.
+
+    It has no keys but its own and its control port asks for none: ``host`` is this machine alone unless told otherwise.
+    """
 
     capture: Path | None
     capture_tickers: tuple[str, ...]
@@ -24,6 +27,7 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
     messages_per_s: int
     speed: float
     seed: int
+    host: str
     ws_port: int
     http_port: int
     log_frames: int
@@ -83,7 +87,7 @@ def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -
     pair = keys.exchange_keys(settings.home)
     clock = settings.clock
     config = ExchangeConfig(
-        host="127.0.0.1",
+        host=options.host,
         ws_port=options.ws_port,
         http_port=options.http_port,
         public_keys={pair.key_id: pair.public_pem},

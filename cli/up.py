@@ -44,11 +44,13 @@ def child_spec(role: str, environ: Mapping[str, str], *options: str) -> ChildSpe
 
 
 def require_free_ports(settings: Settings) -> None:
-    """Raise SettingsError for the first port that cannot be listened on; one that may be any is not looked at."""
+    """Raise SettingsError for the first port that cannot be listened on, metrics' too; 0, which is any, can be."""
     ports = [("KALSHIBOOK_PORT", settings.host, settings.port)]
     if settings.kalshi_key_id is None:
         ports.append(("KALSHIBOOK_EXCHANGE_WS_PORT", "127.0.0.1", settings.exchange_ws_port))
         ports.append(("KALSHIBOOK_EXCHANGE_HTTP_PORT", "127.0.0.1", settings.exchange_http_port))
+    own = [port for role in ("serve", "publish") if (port := settings.metrics_port_of(role)) is not None]
+    ports += [("KALSHIBOOK_METRICS_PORT", settings.metrics_host, port) for port in own]
     for variable, host, port in ports:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,6 +124,7 @@ class _Up:
         else:
             self._say(f"recording {self._settings.kalshi_ws_url}")
         supervisor.start(child_spec("collect", environ))
+        supervisor.start(child_spec("publish", self._environ))
         supervisor.start(child_spec("serve", self._environ))
         self._say(f"started; logs are in {self._settings.home / 'logs'}; waiting for the first book ...")
         await self._greet()
@@ -148,5 +151,5 @@ class _Up:
                     self._say(f"still waiting for the first book; logs are in {self._settings.home / 'logs'}")
                     remind_s += _REMIND_S
                 await asyncio.sleep(0.25)
-        for line in lines_to_try(self._settings.url, self._api_key, book):
+        for line in lines_to_try(self._settings.url, self._api_key, book, self._settings.lake_root):
             self._say(line)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from book.wire.batch import NO_TIME_US, DeltaColumns, TradeColumns
-from book.wire.messages import Delta, Trade
+from book.wire.messages import Delta, Lifecycle, Trade
 
 Ints = npt.NDArray[np.int64]
 Value = TypeVar("Value")
@@ -52,6 +52,44 @@ def trade_rows(trades: TradeColumns, chosen: Ints, conn: int, ts_us: Ints) -> di
         "taker_side": trades.taker_side[chosen].tolist(),
         "block": picked(trades.block, chosen),
         "source": ["ws"] * n,
+    }
+
+
+def trade_row(trade: Trade, conn: int, ts_us: int) -> dict[str, Any]:
+    """Return one trade's row as TableRows.add takes it."""
+    return {
+        "ticker": trade.ticker,
+        "trade_id": trade.trade_id,
+        "ts_recv": ts_us,
+        "ts_exch": trade.ts_exch_us,
+        "conn": conn,
+        "seq": trade.seq,
+        "yes_price_e4": trade.yes_price_e4,
+        "qty_e2": trade.qty_e2,
+        "taker_side": trade.taker_side,
+        "block": trade.block,
+        "source": "ws",
+    }
+
+
+def lifecycle_row(message: Lifecycle, conn: int, ts_us: int) -> dict[str, Any]:
+    """Return the row of a lifecycle message as TableRows.add takes it."""
+    return {
+        "ticker": message.ticker,
+        "event_ticker": message.event_ticker,
+        "ts_recv": ts_us,
+        "conn": conn,
+        "seq": message.seq,
+        "channel_type": message.channel_type,
+        "event_type": message.event_type,
+        "open_time": message.open_us,
+        "close_time": message.close_us,
+        "determination_time": message.determination_us,
+        "settled_time": message.settled_us,
+        "result": message.result,
+        "settlement_value_e4": message.settlement_value_e4,
+        "is_deactivated": message.is_deactivated,
+        "message": message.text,
     }
 
 

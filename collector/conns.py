@@ -17,7 +17,8 @@ class Conn:
 
     ``frame_us`` is the last frame of any kind heard on its connection, ``order_us`` its last message in order and
     ``order_seq`` that one's number,
-    ``exch_us`` the greatest exchange time seen on it, ``ended`` the instants at which spans on it have ended.
+    ``exch_us`` the greatest exchange time seen on it, ``ended`` the instants at which spans on it have ended,
+    ``tabled`` how many of its numbered messages stand in a table.
     """
 
     id: int
@@ -31,6 +32,12 @@ class Conn:
     exch_us: int = NO_TIME_US
     up: bool = True
     ended: dict[int, int] = field(default_factory=dict)
+    tabled: int = 0
+
+    @property
+    def apart(self) -> int:
+        """How many sequence numbers up to the last one stand in no table."""
+        return self.tracker.last - self.tabled
 
     def forget_ended(self) -> None:
         """Forget spans that ended before the last message in order: nothing closes this conn earlier than that."""

@@ -133,7 +133,7 @@ class Intake:
         self.missing(link)
 
     def _runs(self, link: Link, conn: Conn, seq: Ints, stamps: Ints) -> Iterator[slice]:
-        """Yield what is to be taken of one conn's messages, in order: whole runs, else one by one."""
+        """Yield what is to be taken of one conn's messages, in order: whole runs, else one by one. Each gives a row."""
         at = 0
         while at < len(seq):
             conn.frame_us = max(conn.frame_us, int(stamps[at]))
@@ -142,6 +142,7 @@ class Intake:
                 taken = 1
             if taken:
                 yield slice(at, at + taken)
+                conn.tabled += taken
                 conn.order_us, conn.order_seq = int(stamps[at + taken - 1]), conn.tracker.last
             at += max(1, taken)
 
@@ -193,26 +194,32 @@ class Intake:
         seq = None if isinstance(message, Ticker) else message.seq
         if not self._in_order(link, conn, seq, ts_us) and not _ends(message):
             return
-        self._take(link, conn, message, ts_us, now_ns)
+        tabled = self._take(link, conn, message, ts_us, now_ns)
         if seq is not None:
+            conn.tabled += tabled
             conn.order_us, conn.order_seq = ts_us, conn.tracker.last
 
-    def _take(self, link: Link, conn: Conn, message: Message, ts_us: int, now_ns: int) -> None:
+    def _take(self, link: Link, conn: Conn, message: Message, ts_us: int, now_ns: int) -> bool:
+        """Do what a message says, and say whether it stands in a table with its number."""
         match message:
             case Snapshot():
-                self._snapshot(link, conn, message, ts_us, now_ns)
+                return self._snapshot(link, conn, message, ts_us, now_ns)
             case Delta():
                 self._delta(link, conn, message, ts_us)
+                return True
             case Trade():
-                self._trade(conn, message, ts_us)
+                self.trades.add(**columns.trade_row(message, conn.id, ts_us))
+                return True
             case Lifecycle():
                 self._lifecycle(link, conn, message, ts_us)
+                return True
             case Ok():
                 self._acknowledged(link, conn, message, ts_us)
             case Unsubscribed():
                 self._unsubscribed(link, conn, message, ts_us, now_ns)
             case VenueError():
                 self._venue_error(link, conn, message, ts_us, now_ns)
+        return False
 
     def _delta(self, link: Link, conn: Conn, delta: Delta, ts_us: int) -> None:
         exch_us = NO_TIME_US if delta.ts_exch_us is None else delta.ts_exch_us
@@ -277,49 +284,19 @@ class Intake:
         for one in early:  # stamped as of now: rows never stand before their conn, nor in an hour that is over
             self._message(link, one, ts_us, now_ns)
 
-    def _snapshot(self, link: Link, conn: Conn, message: Snapshot, ts_us: int, now_ns: int) -> None:
+    def _snapshot(self, link: Link, conn: Conn, message: Snapshot, ts_us: int, now_ns: int) -> bool:
         if not link.asks.roster.expects(message.ticker):
             self.counts["unasked"] += 1  # no change of this market would follow: its book would stand still unnoticed
-            return
+            return False
         market = self._spans.market(message.ticker)
-        self._spans.snapshot(conn, market, ts_us, message.seq, message.levels)
+        tabled = self._spans.snapshot(conn, market, ts_us, message.seq, message.levels)
         self._spans.given_up.discard(market)
         link.asks.got(message.ticker, now_ns, asked=message.command_id is not None)
         self.counts["snapshots"] += 1
-
-    def _trade(self, conn: Conn, trade: Trade, ts_us: int) -> None:
-        self.trades.add(
-            ticker=trade.ticker,
-            trade_id=trade.trade_id,
-            ts_recv=ts_us,
-            ts_exch=trade.ts_exch_us,
-            conn=conn.id,
-            seq=trade.seq,
-            yes_price_e4=trade.yes_price_e4,
-            qty_e2=trade.qty_e2,
-            taker_side=trade.taker_side,
-            block=trade.block,
-            source="ws",
-        )
+        return tabled
 
     def _lifecycle(self, link: Link, conn: Conn, message: Lifecycle, ts_us: int) -> None:
-        self.lifecycle.add(
-            ticker=message.ticker,
-            event_ticker=message.event_ticker,
-            ts_recv=ts_us,
-            conn=conn.id,
-            seq=message.seq,
-            channel_type=message.channel_type,
-            event_type=message.event_type,
-            open_time=message.open_us,
-            close_time=message.close_us,
-            determination_time=message.determination_us,
-            settled_time=message.settled_us,
-            result=message.result,
-            settlement_value_e4=message.settlement_value_e4,
-            is_deactivated=message.is_deactivated,
-            message=message.text,
-        )
+        self.lifecycle.add(**columns.lifecycle_row(message, conn.id, ts_us))
         if message.ticker is None:
             return
         self.changed[message.ticker] = None
@@ -337,17 +314,24 @@ class Intake:
             return
         for ticker in command.tickers:
             market = self._spans.market(ticker)
-            over = ts_us >= self._spans.state[market]["close_us"]
-            reason = Reason.MARKET_CLOSED if over else Reason.UNSUBSCRIBED
-            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, reason)
+            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, self._why_left(link, market, ts_us))
 
     def _unsubscribed(self, link: Link, conn: Conn, message: Unsubscribed, ts_us: int, now_ns: int) -> None:
         link.asks.acknowledged(message.command_id)
         for market in self._spans.live_on(conn).tolist():
-            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, Reason.UNSUBSCRIBED)
+            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, self._why_left(link, market, ts_us))
         self.end_conn(conn, ts_us, ts_us, Reason.UNSUBSCRIBED)
         self.missing(link)
         link.asks.gone(conn.channel, now_ns)
+
+    def _why_left(self, link: Link, market: int, ts_us: int) -> Reason:
+        """Return why a span ends where the venue stops sending a market because we asked it to.
+
+        One that is still wanted was left only to be subscribed anew: what is missed until then is a gap.
+        """
+        if self._spans.names[market] in link.asks.roster.wanted:
+            return Reason.CHANNEL_ERROR
+        return Reason.MARKET_CLOSED if ts_us >= self._spans.state[market]["close_us"] else Reason.UNSUBSCRIBED
 
     def _venue_error(self, link: Link, conn: Conn, message: VenueError, ts_us: int, now_ns: int) -> None:
         if message.code not in TERMINAL:

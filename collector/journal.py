@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from book.errors import CollectorError
 from book.records import HOUR_US, Kind, Reason
+from collector.endings import Endings
 from collector.rows import OrderbookRows, pieces
 from collector.session import Taken
 from lake import durable, paths
@@ -52,6 +53,7 @@ class Journal:
         self._seal_s = seal_s
         self._monotonic_s = monotonic_s
         self._lock = _lock(home, shard)
+        self._endings = Endings(home, shard, monotonic_s)
         self._open: dict[str, _Open] = {}
         self._next: dict[str, int] = {}
         self._hour = -1
@@ -66,7 +68,10 @@ class Journal:
         self._crashed = {int(conn): mark for conn, mark in last.conns.items() if mark.up} if last else {}
 
     def close_crashed(self, hour: int) -> int:
-        """Close, at its last frame, every span that the dead process had open; return how many closes were written."""
+        """Close, at its last frame, every span that the dead process had open; return how many closes were written.
+
+        ``hour`` is that of now.
+        """
         if not self._crashed:
             return 0
         names: list[str] = []
@@ -79,18 +84,21 @@ class Journal:
             hours.add((mark.last_frame_us + 1) // HOUR_US)
         count = rows.count
         batch = rows.take()
-        conns = {conn: (mark.last_frame_us, mark.last_seq, False) for conn, mark in self._crashed.items()}
-        self.write(hour, Taken({} if batch is None else {"orderbook": batch}, conns, [], hours, self.last_us))
+        conns = {conn: (mark.last_frame_us, mark.last_seq, False, mark.apart) for conn, mark in self._crashed.items()}
+        at_us = max(self.last_us, paths.hour_start_us(hour))
+        self.write(hour, Taken({} if batch is None else {"orderbook": batch}, conns, [], hours, at_us))
         self._crashed = {}
         return count
 
     def write(self, hour: int, taken: Taken) -> None:
-        """Make one flush durable: on return it is acknowledged. Seals what is due.
+        """Make one flush durable: on return it is acknowledged. Seals what is due, and ends hours that are complete.
 
         A segment whose write or sync fails is cut back and given up, and the whole batch goes to the next one, once.
         Raises OSError where that fails too; nothing of the flush is acknowledged then.
         """
-        conns = {conn: ConnMark(frame_us, seq, int(up)) for conn, (frame_us, seq, up) in taken.conns.items()}
+        conns = {
+            conn: ConnMark(heard_us, seq, int(up), apart) for conn, (heard_us, seq, up, apart) in taken.conns.items()
+        }
         if hour != self._hour:
             self._roll(hour)
             if self.last_conn and self.last_conn not in conns and self.last_conn in self._conns:
@@ -113,6 +121,7 @@ class Journal:
         kept = {conn: mark for conn, mark in self._conns.items() if mark.up or conn == self.last_conn}
         self._conns = kept | conns
         self._seal_due()
+        self._endings.flushed(hour, record)
 
     def close(self) -> None:
         """Seal every segment and give the shard up."""
@@ -135,6 +144,7 @@ class Journal:
         self._next = dict(same[-1].next_number) if same else {}
         durable.make_folder(folder)
         self._flush = FlushWriter(folder / paths.FLUSH_NAME)
+        self._endings.begin(hour)
 
     def _append(self, table: str, batch: Any) -> Extent:
         for left in reversed(range(WRITE_TRIES)):
@@ -198,9 +208,10 @@ class Journal:
         """Return (ticker, conn) of spans open at the crash and of those that ended later than their conn was heard.
 
         A live book has a row since its conn began, and a checkpoint every day: older hours cannot hold its last one.
+        A conn's number may lie some milliseconds after its first row, and so in the next hour.
         """
         last: dict[tuple[str, int], tuple[int, int]] = {}
-        first_hour = min(self._crashed) // 1024 * 1000 // HOUR_US
+        first_hour = min(self._crashed) // 1024 * 1000 // HOUR_US - 1
         for hour in paths.hours(self._home, self._shard)[-LOOK_BACK_HOURS:]:
             if hour < first_hour:
                 continue

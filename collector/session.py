@@ -42,12 +42,13 @@ class Limits(NamedTuple):
 class Taken(NamedTuple):
     """What goes into one flush.
 
-    ``conns`` maps a conn to (last frame heard us, last seq, up); ``silences`` are (conn, from us, to us), half-open;
-    ``close_hours`` the hours in which closes among the rows are stamped; ``at_us`` the last stamp given.
+    ``conns`` maps a conn to (last frame heard us, last seq, up, numbers that stand in no table); ``silences`` are
+    (conn, from us, to us), half-open; ``close_hours`` the hours in which closes among the rows are stamped; ``at_us``
+    the last stamp given.
     """
 
     tables: dict[str, Any]
-    conns: dict[int, tuple[int, int, bool]]
+    conns: dict[int, tuple[int, int, bool, int]]
     silences: list[tuple[int, int, int]]
     close_hours: set[int]
     at_us: int
@@ -164,7 +165,7 @@ class Session:
             if batch is not None:
                 tables[name] = batch
         up = [conn for link in self.links.values() for conn in link.conns.values() if conn.up]
-        conns = {conn.id: (conn.frame_us, conn.tracker.last, conn.up) for conn in (*self.intake.ended, *up)}
+        conns = {conn.id: (conn.frame_us, conn.tracker.last, conn.up, conn.apart) for conn in (*self.intake.ended, *up)}
         for conn in self.intake.ended:
             self.spans.conns.pop(conn.id, None)
         self.intake.ended = []

@@ -73,15 +73,15 @@ class Spans:
         used = self.state[: len(self.names)]
         return np.flatnonzero(used["live"] & (used["owner"] == conn.id))
 
-    def snapshot(self, conn: Conn, market: int, ts_us: int, seq: int, levels: tuple[Level, ...]) -> None:
-        """Take the venue's full book: the base of a new span, or an audit of the living one.
+    def snapshot(self, conn: Conn, market: int, ts_us: int, seq: int, levels: tuple[Level, ...]) -> bool:
+        """Take the venue's full book: the base of a new span, or an audit of the living one; False: no row says it.
 
         A conn smaller than the market's last never opens a span; a market that is over takes none. An empty book at or
         after close_time is the venue cancelling what rests there: a new base, not a mismatch.
         """
         one = self.state[market]
         if one["finished"] or one["owner"] > conn.id:
-            return
+            return False
         if one["owner"] != conn.id:
             self._touch(market, ts_us)
             if one["live"]:
@@ -93,11 +93,12 @@ class Spans:
             if ours == levels:
                 self._audited(conn, market, ts_us, seq, ours, levels)
                 one["equal_us"], one["equal_seq"], one["first_us"], one["last_us"] = ts_us, seq, NEVER_US, ts_us
-                return
+                return True
             if levels or ts_us < one["close_us"]:
                 self._audited(conn, market, ts_us, seq, ours, levels)
                 self._bad_book(market, ts_us, Reason.AUDIT_MISMATCH)
         self._base(conn, market, ts_us, seq, levels)
+        return True
 
     def delta(self, conn: Conn, market: int, ts_us: int, exch_us: int, seq: int, level: Level) -> None:
         """Take one change, in order on its conn; ``level`` holds the signed change."""

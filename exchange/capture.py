@@ -50,9 +50,9 @@ class Capture:
     """
 
     def __init__(self, folder: Path, tickers: tuple[str, ...] = ()) -> None:
-        metadata = _metadata(folder)
+        metadata = capture_metadata(folder)
         self._wanted = frozenset(tickers)
-        self._files = [path for path in _files(folder) if self._may_hold_wanted(path, metadata)]
+        self._files = [path for path in capture_files(folder) if self._may_hold_wanted(path, metadata)]
         if not self._files:
             raise SourceError(str(folder), "there is no *.ndjson or *.ndjson.gz to be played in it")
         self._markets = self._survey(metadata)
@@ -148,7 +148,8 @@ class Capture:
         return None
 
 
-def _files(folder: Path) -> list[Path]:
+def capture_files(folder: Path) -> list[Path]:
+    """Return the files of a capture folder that hold frames, by name."""
     return sorted(path for path in folder.rglob("*.ndjson*") if path.name.endswith((".ndjson", ".ndjson.gz")))
 
 
@@ -168,7 +169,11 @@ def _messages(path: Path) -> Iterator[tuple[int, Message | FrameError]]:
                 yield line.recv_ms, error
 
 
-def _metadata(folder: Path) -> dict[str, tuple[MarketDoc, EventDoc]]:
+def capture_metadata(folder: Path) -> dict[str, tuple[MarketDoc, EventDoc]]:
+    """Return the markets that a capture folder has documents of, each with its event.
+
+    Raises SourceError for a document that cannot be read.
+    """
     found: dict[str, tuple[MarketDoc, EventDoc]] = {}
     for path in sorted((folder / "metadata").glob("*.json")):
         try:

@@ -27,11 +27,17 @@ class Extent(NamedTuple):
 
 
 class ConnMark(NamedTuple):
-    """How far a conn is known: stamp of the last frame of any kind, seq of the last message, 1 while it lives."""
+    """How far a conn is known: stamp of the last frame of any kind, seq of the last message, 1 while it lives.
+
+    ``apart`` is how many sequence numbers up to ``last_seq`` stand in no table: control messages, unreadable and
+    unwanted ones, lost ones. With the distinct numbers of its rows (orderbook but for checkpoints and closes, audits,
+    trades, lifecycle) they make up ``last_seq``.
+    """
 
     last_frame_us: int
     last_seq: int
     up: int
+    apart: int = 0
 
 
 class Silence(NamedTuple):

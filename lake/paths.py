@@ -134,15 +134,19 @@ def shards(home: Path) -> list[int]:
     return sorted(int(entry.name) for entry in root.iterdir() if entry.name.isdecimal()) if root.is_dir() else []
 
 
-def hours(home: Path, shard: int) -> list[int]:
-    """Return the hours that have a folder in a shard's log, ascending. Cost: one listing a day."""
+def hours(home: Path, shard: int, since: int | None = None) -> list[int]:
+    """Return the hours that have a folder in a shard's log, ascending; with ``since`` those of its day and later.
+
+    Cost: one listing a day.
+    """
     root = journal_dir(home, shard)
     if not root.is_dir():
         return []
+    first = "" if since is None else partition(since)["dt"]
     found = (
         parse_hour(day.name, folder.name)
         for day in root.iterdir()
-        if _DAY.fullmatch(day.name) and day.is_dir()
+        if day.name >= first and _DAY.fullmatch(day.name) and day.is_dir()
         for folder in day.iterdir()
     )
     return sorted(hour for hour in found if hour is not None)

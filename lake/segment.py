@@ -179,9 +179,12 @@ class SegmentWriter:
 
 def write_sidecar(segment: Path, sidecar: Sidecar) -> None:
     """Write a segment's sidecar, whole and durable."""
-    durable.replace_file(
-        segment.with_name(paths.sidecar_name(segment.name)), msgspec.json.encode(sidecar, order="deterministic")
-    )
+    durable.replace_file(segment.with_name(paths.sidecar_name(segment.name)), encode_sidecar(sidecar))
+
+
+def encode_sidecar(sidecar: Sidecar) -> bytes:
+    """Return a sidecar's bytes: the same for the same sidecar."""
+    return msgspec.json.encode(sidecar, order="deterministic")
 
 
 def read_sidecar(segment: Path) -> Sidecar | None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -36,11 +36,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kalshi_ws_url: str = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"
     kalshi_rest_url: str = "https://external-api.kalshi.com/trade-api/v2"
     home: Path = Path("var")
+    lake: Path | None = None
     rehearsal: RehearsalClock | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = None
     public_url: str | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
     shard: int = 0
     seal_s: float = 10.0
     markets_per_connection: int = 1000
@@ -93,6 +96,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def clock(self) -> Clock:
         """A clock as set: the rehearsal's where one is set, else the machine's."""
         return Clock(self.rehearsal)
+
+    @property
+    def lake_root(self) -> Path:
+        """The root of the lake: as set, else ``lake`` under the home."""
+        return self.home / "lake" if self.lake is None else self.lake
+
+    def metrics_port_of(self, role: str) -> int | None:
+        """Return the port of a role's metrics, by METRICS_OFFSETS; None where metrics are not asked for."""
+        return None if self.metrics_port is None else self.metrics_port + METRICS_OFFSETS[role]
 
     @property
     def url(self) -> str:
@@ -154,6 +166,19 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _local_lake(text: str) -> Path:
+    """Read the address of a folder of this machine; nothing else can hold a lake yet."""
+    parts = urlsplit(text)
+    if parts.scheme in _OBJECT_STORES:
+        raise ValueError("object stores are not supported yet")
+    path = Path(unquote(parts.path))
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or parts.query or parts.fragment:
+        raise ValueError("it is not of the form file:///absolute/path")
+    if not path.is_absolute() or path == Path("/"):
+        raise ValueError("it names no folder by its absolute path")
+    return path
+
+
 def _pem(text: str) -> str:
     """Accept a key in one line, where deployments write a line end as the two characters backslash and n."""
     pem = text.replace("\\n", "\n")
@@ -180,6 +205,10 @@ def _api_key(text: str) -> str:
     return text
 
 
+METRICS_OFFSETS = {"collect": 0, "serve": 1, "stream": 2, "publish": 3}
+"""How far each role's metrics port lies above KALSHIBOOK_METRICS_PORT."""
+
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 _PORT = _whole(1, 65535)
 _PORT_OR_ANY = _whole(0, 65535)
 _PEM_EXAMPLE = "paste the whole key file, or set KALSHI_PRIVATE_KEY_PATH to it"
@@ -192,6 +221,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("KALSHI_WS_URL", "kalshi_ws_url", _url("ws", "wss"), "unset it for the real exchange"),
     Variable("KALSHI_REST_URL", "kalshi_rest_url", _url("http", "https"), "unset it for the real exchange"),
     Variable("KALSHIBOOK_HOME", "home", Path, "set it to a folder that may be written"),
+    Variable(
+        "KALSHIBOOK_LAKE", "lake", _local_lake, "write file:///srv/kalshibook/lake, or unset it for lake in the home"
+    ),
     Variable("KALSHIBOOK_CLOCK", "rehearsal", RehearsalClock.parse, "write 2026-08-10T22:00:00Z@20@1795555000.0"),
     Variable("KALSHIBOOK_HOST", "host", _word, "127.0.0.1 serves this machine alone, 0.0.0.0 every network"),
     Variable("KALSHIBOOK_PORT", "port", _PORT, "set it to a free port such as 8000"),
@@ -200,6 +232,13 @@ VARIABLES: tuple[Variable, ...] = (
         "KALSHIBOOK_API_KEY", "api_key", _api_key, "set it to a long random word, or let up make one", secret=True
     ),
     Variable("KALSHIBOOK_PUBLIC_URL", "public_url", _url("http", "https"), "write https://books.example.com"),
+    Variable("KALSHIBOOK_METRICS_HOST", "metrics_host", _word, "127.0.0.1 shows metrics to this machine alone"),
+    Variable(
+        "KALSHIBOOK_METRICS_PORT",
+        "metrics_port",
+        _whole(1, 65535 - max(METRICS_OFFSETS.values())),
+        "write 9100, or unset it for no metrics",
+    ),
     Variable("KALSHIBOOK_SHARD", "shard", _whole(0, 1023), "one recorder alone is shard 0"),
     Variable("KALSHIBOOK_SEAL_SECONDS", "seal_s", _seconds(0.1, 3600), "10 is the default"),
     Variable(

@@ -8,9 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
+from query.published import Published
 from query.shard import ShardLog
+
+_FILES_AT_ONCE = 256
+_KEYS = {"markets": "ticker", "events": "event_ticker", "series": "series_ticker"}
 
 _OVER = frozenset({"closed", "determined", "settled", "finalized", "disputed", "amended"})
 
@@ -68,42 +73,72 @@ class SeriesVersion:
 
 
 class Catalog:
-    """The newest versions over all shards of a log."""
+    """The newest versions over all shards and published hours."""
 
-    def __init__(self) -> None:
+    def __init__(self, published: Published | None) -> None:
+        """Read what ``published`` follows, and the folders that ``refresh`` is given."""
         self.markets: dict[str, MarketVersion] = {}
         self.events: dict[str, EventVersion] = {}
         self.series: dict[str, SeriesVersion] = {}
-        self._read: dict[tuple[int, int, str], int] = {}
-        self._flushes = -1
+        self._published = published
+        self._batches: dict[tuple[int, int, str], int] = {}
+        self._files: set[str] = set()
+        self._changes = -1
 
     def refresh(self, shards: list[ShardLog]) -> None:
-        """Take in the versions logged since the last call. Cost: the new rows; nothing where there are none."""
-        flushes = sum(shard.flushes for shard in shards)
-        if flushes == self._flushes:
-            return
-        for shard in shards:
-            for number in shard.hour_numbers():
-                for row in self._new_rows(shard, number, "markets"):
-                    self._add_market(row)
-                for row in self._new_rows(shard, number, "events"):
-                    event = EventVersion(valid_from_us=row.pop("valid_from"), **row)
-                    if _is_newer(event.valid_from_us, self.events.get(event.event_ticker)):
-                        self.events[event.event_ticker] = event
-                for row in self._new_rows(shard, number, "series"):
-                    series = SeriesVersion(valid_from_us=row.pop("valid_from"), **row)
-                    if _is_newer(series.valid_from_us, self.series.get(series.series_ticker)):
-                        self.series[series.series_ticker] = series
-        self._flushes = flushes
+        """Take in the versions logged and published since the last call.
 
-    def _new_rows(self, shard: ShardLog, number: int, table: str) -> Iterator[dict[str, Any]]:
-        key = (shard.shard, number, table)
-        batches = shard.hours[number].batches(table)
-        done = self._read.get(key, 0)
+        Cost: the new rows; nothing where there are none. The first call reads every published file of metadata.
+        """
+        changes = sum(shard.changes for shard in shards)
+        if changes == self._changes:
+            return
+        for table, add in (("markets", self._add_market), ("events", self._add_event), ("series", self._add_series)):
+            for rows in self._published_rows(table):
+                for row in _newest(rows, _KEYS[table]):
+                    add(row)
+            for shard in shards:
+                for hour in shard.folder_hours():
+                    for row in self._new_rows(shard, hour, table):
+                        add(row)
+        self._changes = changes
+
+    def _published_rows(self, table: str) -> Iterator[pa.Table]:
+        """Yield the rows of published files that were not read yet, several files at a time."""
+        if self._published is None:
+            return
+        new = [
+            file
+            for versions in self._published.metadata().values()
+            for file in versions[-1].files[table]
+            if file not in self._files
+        ]
+        for first in range(0, len(new), _FILES_AT_ONCE):
+            files = new[first : first + _FILES_AT_ONCE]
+            yield pa.concat_tables([self._published.read(table, file) for file in files])
+            self._files.update(files)
+
+    def _new_rows(self, shard: ShardLog, hour: int, table: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a folder that were not read yet."""
+        assert shard.folders is not None  # noqa: S101 - it has hours that are read from folders
+        key = (shard.shard, hour, table)
+        source = shard.folders.hours[hour]
+        batches = source.batches(table)
+        done = self._batches.get(key, 0)
         if batches.count > done:
-            rows = shard.hours[number].decode(table, np.arange(done, batches.count))
+            rows = source.decode(table, np.arange(done, batches.count))
             yield from _integer_instants(rows).to_pylist()
-            self._read[key] = batches.count
+            self._batches[key] = batches.count
+
+    def _add_event(self, row: dict[str, Any]) -> None:
+        event = EventVersion(valid_from_us=row.pop("valid_from"), **row)
+        if _is_newer(event, self.events.get(event.event_ticker)):
+            self.events[event.event_ticker] = event
+
+    def _add_series(self, row: dict[str, Any]) -> None:
+        series = SeriesVersion(valid_from_us=row.pop("valid_from"), **row)
+        if _is_newer(series, self.series.get(series.series_ticker)):
+            self.series[series.series_ticker] = series
 
     def _add_market(self, row: dict[str, Any]) -> None:
         valid_from_us = row.pop("valid_from")
@@ -119,13 +154,25 @@ class Catalog:
         if known is None:
             self.markets[new.ticker] = new
             return
-        newest = new if new.valid_from_us >= known.valid_from_us else known
+        newest = new if _is_newer(new, known) else known
         discovered_us = min(known.discovered_us, new.discovered_us)
         self.markets[new.ticker] = replace(newest, discovered_us=discovered_us)
 
 
-def _is_newer(valid_from_us: int, known: EventVersion | SeriesVersion | None) -> bool:
-    return known is None or valid_from_us >= known.valid_from_us
+Known = MarketVersion | EventVersion | SeriesVersion
+
+
+def _is_newer(new: Known, known: Known | None) -> bool:
+    """Say which of two versions counts, whatever the order in which they were read."""
+    return known is None or (new.valid_from_us, new.record) >= (known.valid_from_us, known.record)
+
+
+def _newest(rows: pa.Table, key: str) -> Iterator[dict[str, Any]]:
+    """Yield the newest version of each key, and the oldest: when it was discovered. Other versions stay unread."""
+    frame = pl.DataFrame(pl.from_arrow(rows.select([key, "valid_from"]))).with_row_index("at")
+    ordered = frame.sort(key, "valid_from", maintain_order=True)
+    ends = pl.concat([ordered.group_by(key).first(), ordered.group_by(key).last()])["at"].unique().sort()
+    yield from _integer_instants(rows.take(pa.array(ends.to_numpy()))).to_pylist()
 
 
 def _integer_instants(rows: pa.Table) -> pa.Table:

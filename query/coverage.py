@@ -4,21 +4,21 @@ Owns the view over all shards: a gap is what no shard knows. Never folds a book.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from book.errors import ApiError
-from book.records import Kind, Reason
+from book.records import Reason
 from query import cursor as cursors
 from query.catalog import MarketVersion
 from query.gap import Gap
 from query.intervals import Intervals
 from query.log import Log
 from query.shard import ShardLog
-from query.timeline import Span, Timeline, timeline
+from query.timeline import Span, Timeline, timeline, window
 
 _FOR_EVER_US = 1 << 60
+_LAST_HOUR = 1 << 40
 _AUDIT_FIELDS = ("conn", "seq", "digest_ours", "digest_venue", "equal")
 
 
@@ -36,7 +36,10 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How much of a market was recorded; counts include what was withdrawn, ``recorded_pct`` is of its life so far."""
+    """How much of a market was recorded; ``recorded_pct`` is of its life so far.
+
+    Counts and ``last_data_us`` are of what was received; of published hours, of what stands.
+    """
 
     first_data_us: int | None
     last_data_us: int | None
@@ -82,7 +85,7 @@ def coverage(log: Log, ticker: str) -> Coverage:
     """
     with log.asked() as shards:
         market = known_market(log, ticker)
-        found = ledger(log, ticker)
+        found = ledger(log, ticker, shards)
         audits = [audit for shard in shards for audit in _audits(shard, ticker)]
         return Coverage(
             ticker=ticker,
@@ -102,29 +105,39 @@ def gaps(
     Raises ApiError market_not_found, invalid_cursor. Cost: a walk over the groups of every market asked about.
     """
     asked = cursors.question("gaps", ticker or "*")
-    with log.asked() as shards:
-        after = (-_FOR_EVER_US, "", "")
+    with log.asked():
+        after, pin = (-_FOR_EVER_US, "", ""), log.pin()
         if cursor is not None:
             place = cursors.decode(cursor, asked)
-            after = (place.ts_us, *place.text.partition(" ")[::2])
+            after, pin = (place.ts_us, *place.text.partition(" ")[::2]), place.pin
         if ticker is not None:
             known_market(log, ticker)
-        tickers = [ticker] if ticker is not None else sorted(_recorded(shards))
+        shards = log.pinned(pin)
+        tickers = [ticker] if ticker is not None else sorted(set().union(*(shard.tickers() for shard in shards)))
         found = [
             ((gap.from_us, gap.ticker, gap.reason), gap)
             for each in tickers
-            for gap in ledger(log, each).gaps
+            for gap in _gaps_within(log, shards, each, start_us, end_us)
             if gap.from_us < end_us and (gap.to_us is None or gap.to_us > start_us)
         ]
         found.sort(key=lambda pair: pair[0])
         first = bisect_right(found, after, key=lambda pair: pair[0])
         page = [gap for _, gap in found[first : first + limit]]
         has_more = len(found) > first + limit
-        return GapPage(page, _cursor_after(page[-1], asked) if has_more and page else None, has_more)
+        return GapPage(page, _cursor_after(page[-1], asked, pin) if has_more and page else None, has_more)
 
 
-def _cursor_after(gap: Gap, asked: int) -> str:
-    return cursors.encode(cursors.Cursor(asked, 0, gap.from_us, 0, 0, 0, f"{gap.ticker} {gap.reason}"))
+def _gaps_within(log: Log, shards: Sequence[ShardLog], ticker: str, start_us: int, end_us: int) -> list[Gap]:
+    """Return a market's gaps, all that touch a stretch among them."""
+    if len(shards) > 1:
+        return ledger(log, ticker, shards).gaps
+    lines = [window(shard, ticker, start_us, end_us) for shard in shards]
+    market = log.catalog.markets.get(ticker)
+    return [gap for line in lines for gap in (*late_start(ticker, market, line.spans), *line.gaps)]
+
+
+def _cursor_after(gap: Gap, asked: int, pin: int) -> str:
+    return cursors.encode(cursors.Cursor(asked, 0, gap.from_us, 0, 0, 0, f"{gap.ticker} {gap.reason}", pin))
 
 
 def known_market(log: Log, ticker: str) -> MarketVersion | None:
@@ -135,9 +148,9 @@ def known_market(log: Log, ticker: str) -> MarketVersion | None:
     return market
 
 
-def ledger(log: Log, ticker: str) -> Ledger:
-    """Return what the shards know of a market: a gap is what none of them knows."""
-    lines = [line for line in (timeline(shard, ticker) for shard in log.shards) if line.spans or line.gaps]
+def ledger(log: Log, ticker: str, shards: Sequence[ShardLog]) -> Ledger:
+    """Return what shards know of a market: a gap is what none of them knows."""
+    lines = [line for line in (timeline(shard, ticker) for shard in shards) if line.spans or line.gaps]
     market = log.catalog.markets.get(ticker)
     known = Intervals(sorted(part for line in lines for part in line.known))
     spans = sorted((span for line in lines for span in line.spans), key=lambda span: (span.from_us, span.shard))
@@ -145,25 +158,15 @@ def ledger(log: Log, ticker: str) -> Ledger:
 
 
 def stats(log: Log, ticker: str, market: MarketVersion | None, found: Ledger) -> Stats:
-    """Return how much of a market was recorded. Cost: a look at each hour's index."""
+    """Return how much of a market was recorded. Cost: a look at each hour with records of it."""
     tallies = [
-        tally
-        for shard in log.shards
-        for hour in shard.hour_numbers()
-        if (tally := shard.book(hour).tallies.get(ticker)) and tally.last_us > 0
+        shard.book(hour).tally(ticker) for shard in log.shards for hour in shard.history(ticker).hours_down(_LAST_HOUR)
     ]
-    snapshots = sum(
-        group.kind == Kind.SNAPSHOT
-        for shard in log.shards
-        for hour in shard.hour_numbers()
-        for group in shard.book(hour).groups.get(ticker, ())
-    )
-    first_us = found.spans[0].from_us if found.spans else None
     return Stats(
-        first_data_us=first_us,
-        last_data_us=max((tally.last_us for tally in tallies), default=None),
+        first_data_us=found.spans[0].from_us if found.spans else None,
+        last_data_us=max((tally.last_us for tally in tallies if tally.last_us is not None), default=None),
         recorded_pct=_recorded_pct(log, market, found),
-        snapshot_count=snapshots,
+        snapshot_count=sum(tally.snapshots for tally in tallies),
         delta_count=sum(tally.deltas for tally in tallies),
     )
 
@@ -203,22 +206,12 @@ def _common_gaps(lines: list[Timeline], known: Intervals) -> list[Gap]:
     return sorted(found, key=lambda gap: gap.from_us)
 
 
-def _recorded(shards: list[ShardLog]) -> set[str]:
-    return {ticker for shard in shards for hour in shard.hour_numbers() for ticker in shard.book(hour).tallies}
-
-
 def _audits(shard: ShardLog, ticker: str) -> list[Audit]:
     found: list[Audit] = []
-    for hour in shard.hour_numbers():
-        index = shard.audits(hour)
-        batches = index.hour.batches("audits")
-        rows = index.rows_between(ticker, 0, batches.rows)
-        if not len(rows):
-            continue
-        numbers = np.unique(batches.of_rows(rows))
-        table = index.hour.decode("audits", numbers, ("ts_recv", *_AUDIT_FIELDS))
-        chosen = table.take(np.searchsorted(batches.row_numbers(numbers), rows))
-        stamps = chosen.column("ts_recv").cast("int64").to_pylist()
-        fields = (chosen.column(name).to_pylist() for name in _AUDIT_FIELDS)
-        found += [Audit(*audit) for audit in zip(stamps, *fields, strict=True)]
+    for hour in shard.history(ticker).hours_up(-_LAST_HOUR):
+        rows = shard.book(hour).audits(ticker)
+        if rows is not None:
+            stamps = rows.column("ts_recv").cast("int64").to_pylist()
+            fields = (rows.column(name).to_pylist() for name in _AUDIT_FIELDS)
+            found += [Audit(*audit) for audit in zip(stamps, *fields, strict=True)]
     return found

@@ -24,6 +24,8 @@ class Cursor(NamedTuple):
     kind: int
     text: str = ""
     """A further part of the place, where one is needed."""
+    pin: int = 0
+    """The newest publication when the first page was asked for: hours replaced since go on as they stood then."""
 
 
 def question(*parts: object) -> int:

@@ -12,25 +12,21 @@ the same. So a span speaks for instants from the first ts_exch that its conn sho
 after its receipt; between the spans is a gap.
 """
 
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from book.records import Kind, Reason
+from book.records import HOUR_US, Kind, Reason
 from lake.reader import NO_INSTANT
 from query.changes import changes_after
+from query.clocks import Past
 from query.gap import Gap
-from query.index import BookIndex, Group
-from query.log import Log
+from query.group import Group
 from query.rows import BookRows
 from query.shard import ShardLog
 from query.state import Before, Ended, Unheard, Unwanted
 
 LOOK_US = 60_000_000
-_CHUNK = 32
 _FOR_EVER_US = 1 << 60
 
 
@@ -51,18 +47,11 @@ class Lapsed:
     run: Run
 
 
-class _Proof(NamedTuple):
-    """The first change of a conn whose ts_exch is past an instant."""
-
-    seq: int
-    ts_us: int
-
-
-def state_at(log: Log, shard: ShardLog, ticker: str, ts_us: int) -> Run | Lapsed | Before | Ended | Unwanted | Unheard:
+def state_at(shard: ShardLog, ticker: str, ts_us: int) -> Run | Lapsed | Before | Ended | Unwanted | Unheard:
     """Return what one shard's log knows of a market at an instant of the exchange's clock, inclusive.
 
-    Cost: decodes the market's batches from the base to 60 s past the instant, or to the end of a silence there, and a
-    batch or two of its conn.
+    Cost: decodes the market's rows from the base to 60 s past the instant, or to the end of a silence there, and a
+    batch or two of its conn; of a published hour five columns, once while they are kept.
     """
     horizon_us = ts_us + LOOK_US
     base = _base(shard, ticker, ts_us, horizon_us)
@@ -71,16 +60,16 @@ def state_at(log: Log, shard: ShardLog, ticker: str, ts_us: int) -> Run | Lapsed
     proof = _first_past(shard, base, ts_us)
     heard_us = max(horizon_us, proof.ts_us if proof else 0)
     close, next_us = _end(shard, ticker, base, heard_us)
-    rows, changes = changes_after(log, shard, ticker, base, heard_us)
+    rows, changes = changes_after(shard, ticker, base, heard_us, exchange=True)
     if close:
-        changes = changes.take(changes.seq <= close.seq)
+        changes = changes.where(changes.seq <= close.seq)
     reached = np.maximum.accumulate(np.maximum(changes.exch_us, _exchange_us(base)))
     length = int(np.searchsorted(reached, ts_us, side="right"))
     run = Run(base, rows, changes.take(slice(0, length)))
     if length < len(changes) or (proof and (close is None or proof.seq <= close.seq)):
         return run
     if close is None:
-        return Unheard(base.conn, _greatest_shown(shard, base.conn))
+        return Unheard(base.conn, _greatest_shown(shard, base))
     if close.reason == Reason.MARKET_CLOSED:
         return Ended(close.ts_us)
     if close.reason == Reason.UNSUBSCRIBED:
@@ -122,15 +111,10 @@ def _speaks_from_us(shard: ShardLog, snapshot: Group) -> int:
 def _next_shown_us(shard: ShardLog, snapshot: Group) -> int:
     """Return the first ts_exch that a snapshot's conn shows after it."""
     for hour in shard.hours_between(snapshot.ts_us, snapshot.ts_us + 2 * LOOK_US):
-        index = shard.book(hour)
-        shown = index.shown.get(snapshot.conn)
-        batches = index.hour.batches("orderbook")
-        own = int(batches.of_rows(np.array([snapshot.first_row]))[0]) if hour == snapshot.hour else 0
-        for batch in shown.batch[bisect_left(shown.batch, own) :] if shown else ():
-            rows = _of_conn(index, [batch], snapshot.conn)
-            later = rows["ts_exch"][(rows["seq"] > snapshot.seq) & (rows["ts_exch"] != NO_INSTANT)]
-            if len(later):
-                return int(later[0])
+        clock = shard.book(hour).clock(snapshot.conn)
+        shown_us = clock.after(snapshot) if clock else None
+        if shown_us is not None:
+            return shown_us
     return _FOR_EVER_US
 
 
@@ -148,43 +132,34 @@ def _end(shard: ShardLog, ticker: str, base: Group, until_us: int) -> tuple[Grou
     return close, None
 
 
-def _first_past(shard: ShardLog, base: Group, ts_us: int) -> _Proof | None:
-    """Return the first change of the base's conn, in log order, whose ts_exch is past an instant."""
-    for hour in shard.hours_between(base.ts_us, _FOR_EVER_US):
-        index = shard.book(hour)
-        shown = index.shown.get(base.conn)
-        if shown and shown.greatest_us[-1] > ts_us:
-            batch = shown.batch[bisect_right(shown.greatest_us, ts_us)]
-            rows = _of_conn(index, [batch], base.conn)
-            past = np.flatnonzero(rows["ts_exch"] > ts_us)
-            first = past[np.argmin(rows["seq"][past])]
-            return _Proof(int(rows["seq"][first]), int(rows["ts_recv"][first]))
+def _first_past(shard: ShardLog, base: Group, ts_us: int) -> Past | None:
+    """Return the first change of the base's conn, in seq order, whose ts_exch is past an instant.
+
+    One received more than 60 s before the instant cannot be: the clocks do not differ by that much.
+    """
+    for hour in shard.hours_of_conn(base.conn, max(base.ts_us, ts_us - LOOK_US)):
+        clock = shard.book(hour).clock(base.conn)
+        past = clock.past(ts_us) if clock else None
+        if past:
+            return past
     return None
 
 
-def _greatest_shown(shard: ShardLog, conn: int) -> int | None:
-    """Return the greatest ts_exch of a conn so far."""
-    shown = (shard.book(hour).shown.get(conn) for hour in reversed(shard.hour_numbers()))
-    return max((each.greatest_us[-1] for each in shown if each), default=None)
+def _greatest_shown(shard: ShardLog, base: Group) -> int | None:
+    """Return the greatest ts_exch that a base's conn has shown so far."""
+    for hour in reversed(shard.hours_of_conn(base.conn, base.ts_us)):
+        clock = shard.book(hour).clock(base.conn)
+        if clock:
+            return clock.greatest()
+    return None if base.exch_us == NO_INSTANT else base.exch_us
 
 
 def _shown_until(shard: ShardLog, close: Group) -> int:
     """Return the greatest ts_exch of a conn's changes up to the seq of a close."""
-    for hour in reversed(shard.hours_between(0, close.ts_us)):
-        index = shard.book(hour)
-        shown = index.shown.get(close.conn)
-        end = bisect_left(shown.batch, index.batch_range(close.ts_us, close.ts_us)[1]) if shown else 0
-        while shown and end:
-            rows = _of_conn(index, shown.batch[max(0, end - _CHUNK) : end].tolist(), close.conn)
-            valid = rows["ts_exch"][rows["seq"] <= close.seq]
-            if len(valid):
-                return int(valid.max())
-            end = max(0, end - _CHUNK)
+    began_us = (close.conn >> 10) * 1000
+    for hour in reversed(shard.hours_between(began_us - HOUR_US, close.ts_us)):
+        clock = shard.book(hour).clock(close.conn)
+        shown_us = clock.greatest(close) if clock else None
+        if shown_us is not None:
+            return shown_us
     return NO_INSTANT
-
-
-def _of_conn(index: BookIndex, numbers: list[int], conn: int) -> dict[str, NDArray[np.signedinteger]]:
-    """Return stamps and seq of the changes of a conn in some batches."""
-    rows = index.hour.integers("orderbook", numbers, ("ts_recv", "ts_exch", "conn", "seq", "kind"))
-    wanted = (rows["conn"] == conn) & ((rows["kind"] == Kind.DELTA) | (rows["kind"] == Kind.ORPHAN))
-    return {name: column[wanted] for name, column in rows.items()}

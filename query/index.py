@@ -8,7 +8,6 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,52 +18,20 @@ from book.errors import CorruptError
 from book.records import HOUR_US, Kind
 from lake.batches import Ints
 from lake.reader import NO_INSTANT, Hour
+from query.group import POS_HOUR_BITS, Group
 
-POS_HOUR_BITS = 32
-"""A log position is hour << 32 | row number in the hour: it grows in the order of writing."""
 _CHUNK_BATCHES = 4096
 _CHUNK_BYTES = 32 << 20
 _FAR = 1 << 62
 _LIST_BYTES = 80
 
 
-class Group(NamedTuple):
-    """The rows of one snapshot, checkpoint or close: the first four fields are its sort key."""
-
-    ts_us: int
-    conn: int
-    seq: int
-    kind: int
-    pos: int
-    """Log position of the first row; the others follow it."""
-    rows: int
-    exch_us: int
-    """ts_exch, NO_INSTANT where null."""
-    reason: str | None
-
-    @property
-    def key(self) -> tuple[int, int, int, int]:
-        """Return (ts_us, conn, seq, kind)."""
-        return self[:4]
-
-    @property
-    def hour(self) -> int:
-        """Return the hour in whose folder the group was logged."""
-        return self.pos >> POS_HOUR_BITS
-
-    @property
-    def first_row(self) -> int:
-        """Return the group's first row number in its hour."""
-        return self.pos & ((1 << POS_HOUR_BITS) - 1)
-
-
 @dataclass(slots=True)
-class Tally:
-    """One market's hour: deltas, withdrawn ones included, and the first and last stamp of what was received."""
+class Counts:
+    """What was received of one market in an hour, withdrawn changes included: stamps are NO_INSTANT where none is."""
 
     deltas: int = 0
-    first_us: int = _FAR
-    last_us: int = -_FAR
+    last_us: int = NO_INSTANT
     last_delta_us: int = NO_INSTANT
 
 
@@ -188,7 +155,7 @@ class RowIndex:
 
 
 class BookIndex(RowIndex):
-    """The index of an hour of the order book: also the groups, and a tally a market."""
+    """The index of an hour of the order book: also the groups, and counts a market."""
 
     COLUMNS = ("ticker", "ts_recv", "ts_exch", "conn", "seq", "kind", "reason")
 
@@ -196,7 +163,7 @@ class BookIndex(RowIndex):
         super().__init__(hour, "orderbook")
         self.groups: dict[str, list[Group]] = {}
         """Snapshots, checkpoints and closes of each market, in log order."""
-        self.tallies: dict[str, Tally] = {}
+        self.counts: dict[str, Counts] = {}
         self.shown: dict[int, Shown] = {}
         """For each conn, how far the exchange's clock was seen."""
 
@@ -208,7 +175,7 @@ class BookIndex(RowIndex):
             raise CorruptError(str(self.hour.dir), 0, "a row that is neither close nor checkpoint is of another hour")
         self._stamp_batches(chunk, change)
         self._add_rows(chunk)
-        self._tally(chunk, kind)
+        self._count(chunk, kind)
         self._show(chunk, change)
         self._add_groups(chunk, np.flatnonzero(~change))
 
@@ -223,22 +190,20 @@ class BookIndex(RowIndex):
             greatest = np.maximum.reduceat(exch_us[stamped][own], starts)
             self.shown.setdefault(conn, Shown()).add(numbers[starts], greatest)
 
-    def _tally(self, chunk: "_Chunk", kind: NDArray[np.signedinteger]) -> None:
+    def _count(self, chunk: "_Chunk", kind: NDArray[np.signedinteger]) -> None:
         count = len(chunk.names)
         codes, delta = chunk.codes, kind == Kind.DELTA
         received = delta | (kind == Kind.ORPHAN) | (kind == Kind.SNAPSHOT)
-        first, last, last_delta = np.full(count, _FAR), np.full(count, -_FAR), np.full(count, NO_INSTANT)
-        np.minimum.at(first, codes[received], chunk.ts_us[received])
+        last, last_delta = np.full(count, NO_INSTANT), np.full(count, NO_INSTANT)
         np.maximum.at(last, codes[received], chunk.ts_us[received])
         np.maximum.at(last_delta, codes[delta], chunk.ts_us[delta])
         deltas = np.bincount(codes[delta], minlength=count)
-        columns = (deltas.tolist(), first.tolist(), last.tolist(), last_delta.tolist())
-        for ticker, found, first_us, last_us, last_delta_us in zip(chunk.names, *columns, strict=True):
-            tally = self.tallies.setdefault(ticker, Tally())
-            tally.deltas += found
-            tally.first_us = min(tally.first_us, first_us)
-            tally.last_us = max(tally.last_us, last_us)
-            tally.last_delta_us = max(tally.last_delta_us, last_delta_us)
+        columns = (deltas.tolist(), last.tolist(), last_delta.tolist())
+        for ticker, found, last_us, last_delta_us in zip(chunk.names, *columns, strict=True):
+            counts = self.counts.setdefault(ticker, Counts())
+            counts.deltas += found
+            counts.last_us = max(counts.last_us, last_us)
+            counts.last_delta_us = max(counts.last_delta_us, last_delta_us)
 
     def _add_groups(self, chunk: "_Chunk", rows: Ints) -> None:
         if not len(rows):
@@ -246,7 +211,7 @@ class BookIndex(RowIndex):
         part = chunk.table.take(rows)
         part_chunk = _Chunk(part, 0, np.array([len(rows)]))
         columns = [part_chunk.codes, *(part_chunk.integers(name) for name in ("ts_recv", "conn", "seq", "kind"))]
-        cut = np.diff(rows) != 1
+        cut = (np.diff(rows) != 1) | (columns[-1][1:] == Kind.CLOSE)
         for column in columns:
             cut |= np.diff(column) != 0
         starts = np.concatenate([[0], np.flatnonzero(cut) + 1])

@@ -89,7 +89,9 @@ def market(log: Log, ticker: str) -> MarketView:
         version = known_market(log, ticker)
         if version is not None:
             return _Listed(log).place(version).view(log)
-        return MarketView(ticker, None, None, None, None, None, stats(log, ticker, None, ledger(log, ticker)))
+        return MarketView(
+            ticker, None, None, None, None, None, stats(log, ticker, None, ledger(log, ticker, log.shards))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class _Placed:
 
     def view(self, log: Log) -> MarketView:
         ticker = self.market.ticker
-        found = stats(log, ticker, self.market, ledger(log, ticker))
+        found = stats(log, ticker, self.market, ledger(log, ticker, log.shards))
         return MarketView(ticker, self.market, self.event, self.series, self.series_ticker, self.category, found)
 
 

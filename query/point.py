@@ -3,6 +3,7 @@
 Owns the question ``book_at``: the choice between shards, the refusals, and what an answer says of itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,9 +14,10 @@ from book.records import HOUR_US, Kind, Level
 from lake import paths
 from query import exchange_clock, refusal
 from query.changes import changes_after
+from query.coverage import known_market
 from query.fold import fold
 from query.gap import Gap, instant_text
-from query.index import Group
+from query.group import Group
 from query.log import Log
 from query.refusal import Finding
 from query.rows import BookRows
@@ -52,22 +54,31 @@ class BookAnswer:
 
 
 def book_at(
-    log: Log, ticker: str, at_us: int | None = None, *, clock: Clock = "received", on_gap: OnGap = "error"
+    log: Log,
+    ticker: str,
+    at_us: int | None = None,
+    *,
+    clock: Clock = "received",
+    on_gap: OnGap = "error",
+    as_of_us: int | None = None,
 ) -> BookAnswer:
     """Return a market's book at an instant, inclusive; without ``at_us`` the newest that is known.
 
     ``clock="exchange"`` reads ``at_us`` on the exchange's clock (query.exchange_clock); the newest book is the same
     on both. ``on_gap="last"`` answers an instant in a gap with the last known book before it, ``complete`` false.
+    ``as_of_us`` reads published hours alone, in the versions that stood at that time of publication.
     Each shard's log is answered by itself: the complete answer of the lowest shard wins, the newest without ``at_us``.
     Raises ApiError: market_not_found, no_data_available (reason, earliest), data_gap (from, to, reason, last_known,
     next_known), not_yet_known (known_until), market_closed (closed_at, result), internal_error for a negative level.
-    Cost: decodes the batches that hold the market from its base to the instant.
+    Raises CorruptError where a file is missing or damaged.
+    Cost: decodes the batches or row groups that hold the market from its base to the instant.
     """
-    with log.asked() as shards:
+    with log.asked() as now:
+        shards = now if as_of_us is None else _as_of(log, ticker, at_us, as_of_us)
         found: list[Finding] = []
         newest: BookAnswer | None = None
         for shard in shards:
-            known = _known(log, shard, ticker, at_us, clock)
+            known = _known(shard, ticker, at_us, clock)
             if not isinstance(known, BookAnswer):
                 found.append((shard, known))
             elif at_us is not None:
@@ -78,24 +89,35 @@ def book_at(
             return newest
         ts_us = log.now_us() if at_us is None else at_us
         error = refusal.refusal(log, ticker, ts_us, found)
-        last = _last_known(log, ticker, ts_us, found) if on_gap == "last" and error.code == "data_gap" else None
+        last = _last_known(ticker, ts_us, found) if on_gap == "last" and error.code == "data_gap" else None
         if last:
             return last
         raise error
 
 
-def _known(
-    log: Log, shard: ShardLog, ticker: str, at_us: int | None, clock: Clock
-) -> BookAnswer | State | exchange_clock.Lapsed:
+def _as_of(log: Log, ticker: str, at_us: int | None, as_of_us: int) -> Sequence[ShardLog]:
+    """Return the shards as they stood published at a time. Raises ApiError where the instant's hour was not yet."""
+    known_market(log, ticker)
+    shards = log.as_of(as_of_us)
+    hours = {hour for shard in shards for hour in shard.hour_numbers()}
+    if not hours if at_us is None else paths.hour_of(at_us) not in hours:
+        message = f"no hour was published by {instant_text(as_of_us)}"
+        if at_us is not None:
+            message = f"the hour of {instant_text(at_us)} was not published by {instant_text(as_of_us)}"
+        raise ApiError("no_data_available", message, reason="not_published", earliest=None)
+    return shards
+
+
+def _known(shard: ShardLog, ticker: str, at_us: int | None, clock: Clock) -> BookAnswer | State | exchange_clock.Lapsed:
     """Return one shard's complete answer, else what it knows instead."""
     if at_us is not None and clock == "exchange":
-        exact = exchange_clock.state_at(log, shard, ticker, at_us)
+        exact = exchange_clock.state_at(shard, ticker, at_us)
         if isinstance(exact, exchange_clock.Run):
-            return _described(log, shard, ticker, at_us, exact.base, exact.rows, exact.changes)
+            return _described(shard, ticker, at_us, exact.base, exact.rows, exact.changes)
         return exact
     ts_us = _newest_us(shard, ticker) if at_us is None else at_us
     state = state_at(shard, ticker, ts_us)
-    return _answer(log, shard, ticker, ts_us, state.base) if isinstance(state, Known) else state
+    return _answer(shard, ticker, ts_us, state.base) if isinstance(state, Known) else state
 
 
 def _newest_us(shard: ShardLog, ticker: str) -> int:
@@ -103,18 +125,16 @@ def _newest_us(shard: ShardLog, ticker: str) -> int:
     top = next(shard.history(ticker).descending(_NEVER_US), None)
     if top is None:
         return _NEVER_US
-    known_us = shard.known_until(top.conn) or top.ts_us
+    known_us = shard.known_until(top.conn, top.ts_us) or top.ts_us
     return max(known_us, top.ts_us) if top.kind == Kind.CLOSE else known_us
 
 
-def _answer(log: Log, shard: ShardLog, ticker: str, ts_us: int, base: Group) -> BookAnswer:
-    rows, changes = changes_after(log, shard, ticker, base, ts_us)
-    return _described(log, shard, ticker, ts_us, base, rows, changes)
+def _answer(shard: ShardLog, ticker: str, ts_us: int, base: Group) -> BookAnswer:
+    rows, changes = changes_after(shard, ticker, base, ts_us)
+    return _described(shard, ticker, ts_us, base, rows, changes)
 
 
-def _described(
-    log: Log, shard: ShardLog, ticker: str, ts_us: int, base: Group, rows: BookRows, changes: BookRows
-) -> BookAnswer:
+def _described(shard: ShardLog, ticker: str, ts_us: int, base: Group, rows: BookRows, changes: BookRows) -> BookAnswer:
     try:
         levels: list[Level] = fold(rows, changes)
     except NegativeLevelError as error:
@@ -130,7 +150,7 @@ def _described(
         conn=base.conn,
         seq=int(changes.seq[-1]) if len(changes) else base.seq,
         last_change_us=int(changes.ts_us[-1]) if len(changes) else _last_change_us(shard, ticker, base),
-        known_until_us=shard.known_until(base.conn) or base.ts_us,
+        known_until_us=shard.known_until(base.conn, base.ts_us) or base.ts_us,
         last_audit_us=_last_audit_us(shard, ticker, base, ts_us),
         complete=True,
         gap=None,
@@ -142,27 +162,26 @@ def _last_change_us(shard: ShardLog, ticker: str, base: Group) -> int:
     """Return when a base's book last changed: an hour's first checkpoint states a book older than its stamp."""
     if base.kind == Kind.SNAPSHOT or base.ts_us % HOUR_US:
         return base.ts_us
-    for hour in reversed([number for number in shard.hour_numbers() if number < base.hour]):
-        tally = shard.book(hour).tallies.get(ticker)
-        snapshots = [g.ts_us for g in shard.history(ticker).settled(hour).groups if g.kind == Kind.SNAPSHOT]
-        changed = [*snapshots, tally.last_delta_us] if tally and tally.deltas else snapshots
-        if changed:
-            return max(changed)
+    history = shard.history(ticker)
+    for hour in history.hours_down(paths.hour_of(base.ts_us) - 1):
+        changed = [group.ts_us for group in history.settled(hour).groups if group.kind == Kind.SNAPSHOT]
+        last_us = shard.book(hour).last_change_us(ticker)
+        if changed or last_us is not None:
+            return max([*changed, *([] if last_us is None else [last_us])])
     return base.ts_us
 
 
 def _last_audit_us(shard: ShardLog, ticker: str, base: Group, ts_us: int) -> int | None:
     """Return the stamp of the last equal audit at or before an instant, looked for since the base's conn began."""
     began = paths.hour_of((base.conn >> 10) * 1000)
-    for hour in reversed(shard.hour_numbers()):
-        if began <= hour <= paths.hour_of(ts_us):
-            stamps = [stamp for stamp in shard.audits(hour).equal.get(ticker, ()) if stamp <= ts_us]
-            if stamps:
-                return max(stamps)
+    for hour in reversed(shard.hours_between(paths.hour_start_us(began), ts_us)):
+        found_us = shard.book(hour).last_audit_us(ticker, ts_us)
+        if found_us is not None:
+            return found_us if paths.hour_of(found_us) >= began else None
     return None
 
 
-def _last_known(log: Log, ticker: str, ts_us: int, found: list[Finding]) -> BookAnswer | None:
+def _last_known(ticker: str, ts_us: int, found: list[Finding]) -> BookAnswer | None:
     """Return the last known book before a gap that every shard has, None where there is no such gap or book."""
     gap = refusal.common_gap(found)
     for shard, state in found:
@@ -170,10 +189,10 @@ def _last_known(log: Log, ticker: str, ts_us: int, found: list[Finding]) -> Book
             return None
         if isinstance(state, exchange_clock.Lapsed):
             run = state.run
-            answer = _described(log, shard, ticker, ts_us, run.base, run.rows, run.changes)
+            answer = _described(shard, ticker, ts_us, run.base, run.rows, run.changes)
             return replace(answer, complete=False, gap=gap)
         known = state_at(shard, ticker, gap.last_known_us)
         if isinstance(known, Known):
-            answer = _answer(log, shard, ticker, gap.last_known_us, known.base)
+            answer = _answer(shard, ticker, gap.last_known_us, known.base)
             return replace(answer, at_us=ts_us, complete=False, gap=gap)
     return None

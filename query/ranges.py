@@ -18,7 +18,7 @@ from query.intervals import Intervals
 from query.log import Log
 from query.scan import ChangeRow, TradeRow, changes_from, trades_from
 from query.shard import ShardLog
-from query.timeline import timeline
+from query.timeline import window
 
 WhyEmpty = Literal["no_activity", "not_recorded", "pending"]
 Row = TypeVar("Row", ChangeRow, TradeRow)
@@ -69,11 +69,10 @@ def deltas(
     """
     asked = cursors.question("deltas", ticker, orphans)
     with log.asked():
-        view = _View(log, ticker, start_us, end_us, known_market(log, ticker))
-        place = _place(cursor, asked, start_us, end_us)
-        shard = view.shard(place)
-        rows = changes_from(log, shard, ticker, place.ts_us if place else start_us, end_us, orphans=orphans)
-        return _page(rows, view, shard, limit, place, asked)
+        market, place = known_market(log, ticker), _place(cursor, asked, start_us, end_us)
+        view = _View(log, ticker, start_us, end_us, market, place)
+        rows = changes_from(view.shard, ticker, place.ts_us if place else start_us, end_us, orphans=orphans)
+        return _page(rows, view, limit, place, asked)
 
 
 def trades(
@@ -85,41 +84,51 @@ def trades(
     """
     asked = cursors.question("trades", ticker)
     with log.asked():
-        view = _View(log, ticker, start_us, end_us, known_market(log, ticker), heard=True)
-        place = _place(cursor, asked, start_us, end_us)
-        shard = view.shard(place)
-        rows = trades_from(shard, ticker, place.ts_us if place else start_us, end_us)
-        return _page(rows, view, shard, limit, place, asked)
+        market, place = known_market(log, ticker), _place(cursor, asked, start_us, end_us)
+        view = _View(log, ticker, start_us, end_us, market, place, heard=True)
+        rows = trades_from(view.shard, ticker, place.ts_us if place else start_us, end_us)
+        return _page(rows, view, limit, place, asked)
 
 
 class _View:
     """What a range knows of itself: which shard answers it, and what is missing there."""
 
     def __init__(
-        self, log: Log, ticker: str, start_us: int, end_us: int, market: MarketVersion | None, *, heard: bool = False
+        self,
+        log: Log,
+        ticker: str,
+        start_us: int,
+        end_us: int,
+        market: MarketVersion | None,
+        place: cursors.Cursor | None,
+        *,
+        heard: bool = False,
     ) -> None:
-        self._log = log
         self._ticker = ticker
         self._start_us = start_us
         self._end_us = end_us
         self._market = market
         self._heard = heard
         self._ledgers: dict[int, Ledger] = {}
+        self.pin = place.pin if place else log.pin()
+        self.shard = self._chosen(log.pinned(self.pin), place)
 
-    def shard(self, place: cursors.Cursor | None) -> ShardLog:
+    def _chosen(self, shards: list[ShardLog], place: cursors.Cursor | None) -> ShardLog:
         """Return the shard with the least unknown time in the range, or that of the page before."""
-        shards = {shard.shard: shard for shard in self._log.shards}
         if place is not None:
-            if place.shard not in shards:
+            same = [shard for shard in shards if shard.shard == place.shard]
+            if not same:
                 raise ApiError("invalid_cursor", "the cursor names a log that is gone")
-            return shards[place.shard]
+            return same[0]
         if not shards:
             raise ApiError("no_data_available", "nothing was recorded yet", reason="not_recorded", earliest=None)
-        return max(shards.values(), key=lambda shard: (self._known_us(self._ledger(shard)), -shard.shard))
+        if len(shards) == 1:
+            return shards[0]
+        return max(shards, key=lambda shard: (self._known_us(self._ledger(shard)), -shard.shard))
 
-    def describe(self, shard: ShardLog) -> tuple[bool, list[Gap], WhyEmpty]:
+    def describe(self) -> tuple[bool, list[Gap], WhyEmpty]:
         """Return whether the range is complete, its gaps, and why it would be empty."""
-        found = self._ledger(shard)
+        found = self._ledger(self.shard)
         missing = found.known.missing(*self._life(found))
         gaps = [
             gap for gap in found.gaps if gap.from_us < self._end_us and (gap.to_us or _FOR_EVER_US) > self._start_us
@@ -149,7 +158,7 @@ class _View:
     def _ledger(self, shard: ShardLog) -> Ledger:
         found = self._ledgers.get(shard.shard)
         if found is None:
-            line = timeline(shard, self._ticker)
+            line = window(shard, self._ticker, self._start_us, self._end_us)
             book_only = [gap for gap in line.gaps if self._heard and gap.reason in _BOOK_ONLY]
             heard = [(gap.from_us, gap.to_us or _FOR_EVER_US) for gap in book_only]
             lost = [gap for gap in line.gaps if gap not in book_only]
@@ -168,19 +177,20 @@ def _place(cursor: str | None, asked: int, start_us: int, end_us: int) -> cursor
     return place
 
 
-def _page(
-    rows: Iterator[Row], view: _View, shard: ShardLog, limit: int, place: cursors.Cursor | None, asked: int
-) -> Page[Row]:
-    after = (place.ts_us, place.conn, place.seq, place.kind) if place else (-_FOR_EVER_US, 0, 0, 0)
+def _page(rows: Iterator[Row], view: _View, limit: int, place: cursors.Cursor | None, asked: int) -> Page[Row]:
+    # The kind is no part of the place: a change that a later close withdraws is listed as an orphan from then on.
+    after = (place.ts_us, place.conn, place.seq) if place else (-_FOR_EVER_US, 0, 0)
     found: list[Row] = []
     has_more = False
     for row in rows:
-        if row.key <= after:
+        if row.key[:3] <= after:
             continue
-        if len(found) >= limit and row.key != found[-1].key:
+        if len(found) >= limit and row.key[:3] != found[-1].key[:3]:
             has_more = True
             break
         found.append(row)
-    complete, gaps, why = view.describe(shard)
-    next_cursor = cursors.encode(cursors.Cursor(asked, shard.shard, *found[-1].key)) if has_more else None
+    complete, gaps, why = view.describe()
+    next_cursor = None
+    if has_more:
+        next_cursor = cursors.encode(cursors.Cursor(asked, view.shard.shard, *found[-1].key, pin=view.pin))
     return Page(found, next_cursor, has_more, complete, gaps, None if found or place else why)

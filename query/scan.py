@@ -1,24 +1,23 @@
 """Rows of one market in sort order, read as far as they are wanted.
 
-Owns the order within an hour: batches are nearly in order of stamps, rows are handed out once no later batch can
-hold an earlier one. Never decides where a page ends.
+Owns the order within an hour: rows are handed out once no later part of it can hold an earlier one. Never decides
+where a page ends.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from book.records import Kind
+from lake import paths
 from lake.reader import NO_INSTANT
-from query.index import POS_HOUR_BITS, RowIndex
-from query.log import Log
+from query.group import POS_HOUR_BITS
 from query.rows import BookRows
 from query.shard import ShardLog
 
-_FIRST_BATCHES = 64
-_MOST_BATCHES = 4096
 _TRADE_INSTANTS = ("ts_recv", "ts_exch")
 _TRADE_FIELDS = ("conn", "seq", "yes_price_e4", "qty_e2", "taker_side", "block", "source")
 _TWICE_WITHIN_US = 120_000_000
@@ -67,61 +66,58 @@ class TradeRow:
         return self.ts_us, self.conn, self.seq if self.seq is not None else -1, 0
 
 
-def changes_from(
-    log: Log, shard: ShardLog, ticker: str, start_us: int, end_us: int, *, orphans: bool
-) -> Iterator[ChangeRow]:
+def changes_from(shard: ShardLog, ticker: str, start_us: int, end_us: int, *, orphans: bool) -> Iterator[ChangeRow]:
     """Yield a market's changes received in [start_us, end_us) in order; a withdrawn one is an orphan.
 
-    Cost: decodes batches as rows are asked for.
+    Cost: decodes batches or row groups as rows are asked for.
     """
-    for hour in shard.hours_between(start_us, end_us - 1):
-        index = shard.book(hour)
-        withdrawals = shard.history(ticker).settled(hour).withdrawals
+    history = shard.history(ticker)
+    for hour in history.hours_up(paths.hour_of(start_us)):
+        if hour > paths.hour_of(end_us - 1):
+            break
+        withdrawals = history.settled(hour).withdrawals
         waiting: list[ChangeRow] = []
-        for first, end in _steps(index, start_us, end_us):
-            rows = log.rows.read(index, ticker, first, end)
+        for rows, until_us in shard.book(hour).changes(ticker, start_us, end_us):
             change = (rows.kind == Kind.DELTA) | (rows.kind == Kind.ORPHAN)
-            rows = rows.take(change & (rows.ts_us >= start_us) & (rows.ts_us < end_us))
+            rows = rows.where(change & (rows.ts_us >= start_us) & (rows.ts_us < end_us))
             orphan = rows.kind == Kind.ORPHAN
             for conn in np.unique(rows.conn).tolist():
-                own = rows.conn == conn
-                hidden = withdrawals.hidden(conn, rows.row[own] + (hour << POS_HOUR_BITS), rows.seq[own])
-                orphan[own] |= hidden
-            waiting += _change_rows(ticker, rows, orphan) if orphans else _change_rows(ticker, rows.take(~orphan), None)
+                if withdrawals.touches(conn):
+                    own = rows.conn == conn
+                    pos = rows.row[own] + (hour << POS_HOUR_BITS)
+                    orphan[own] |= withdrawals.hidden(conn, pos, rows.seq[own])
+            waiting += (
+                _change_rows(ticker, rows, orphan) if orphans else _change_rows(ticker, rows.where(~orphan), None)
+            )
             waiting.sort(key=lambda row: (*row.key, row.side, row.price_e4))
-            safe = _count_before(waiting, index.least_from(end))
+            safe = _count_before(waiting, until_us)
             yield from waiting[:safe]
             del waiting[:safe]
+        yield from waiting
 
 
 def trades_from(shard: ShardLog, ticker: str, start_us: int, end_us: int) -> Iterator[TradeRow]:
     """Yield a market's trades received in [start_us, end_us) in order, each trade_id once, the earliest.
 
-    Cost: decodes batches as rows are asked for, from two minutes before the start.
+    Cost: decodes batches or row groups as rows are asked for, from two minutes before the start.
     """
     seen: set[str] = set()
     for hour in shard.hours_between(start_us - _TWICE_WITHIN_US, end_us - 1):
-        index = shard.trades(hour)
         waiting: list[TradeRow] = []
-        for first, end in _steps(index, start_us - _TWICE_WITHIN_US, end_us):
-            waiting += [row for row in _trade_rows(index, ticker, first, end) if row.ts_us < end_us]
+        for table, until_us in shard.book(hour).trades(ticker, start_us - _TWICE_WITHIN_US, end_us):
+            waiting += [row for row in _trade_rows(ticker, table) if row.ts_us < end_us]
             waiting.sort(key=lambda row: row.key)
-            safe = _count_before(waiting, index.least_from(end))
-            for row in waiting[:safe]:
-                if row.trade_id not in seen and row.ts_us >= start_us:
-                    yield row
-                seen.add(row.trade_id)
+            safe = _count_before(waiting, until_us)
+            yield from _once(waiting[:safe], seen, start_us)
             del waiting[:safe]
+        yield from _once(waiting, seen, start_us)
 
 
-def _steps(index: RowIndex, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
-    """Yield neighbouring ranges of the batches that hold rows of [start_us, end_us), growing in size."""
-    first, last = index.batch_range(start_us, end_us - 1)
-    size = _FIRST_BATCHES
-    while first < last:
-        end = min(last, first + size)
-        yield first, end
-        first, size = end, min(2 * size, _MOST_BATCHES)
+def _once(rows: list[TradeRow], seen: set[str], start_us: int) -> Iterator[TradeRow]:
+    for row in rows:
+        if row.trade_id not in seen and row.ts_us >= start_us:
+            yield row
+        seen.add(row.trade_id)
 
 
 def _count_before(rows: list[ChangeRow] | list[TradeRow], least_us: int) -> int:
@@ -143,15 +139,8 @@ def _change_rows(ticker: str, rows: BookRows, orphan: NDArray[np.bool_] | None) 
     ]
 
 
-def _trade_rows(index: RowIndex, ticker: str, first: int, end: int) -> list[TradeRow]:
-    batches = index.hour.batches("trades")
-    rows = index.rows_between(ticker, int(batches.first_row[first]), batches.row_end(end))
-    if not len(rows):
-        return []
-    numbers = np.unique(batches.of_rows(rows))
-    table = index.hour.decode("trades", numbers, ("trade_id", *_TRADE_INSTANTS, *_TRADE_FIELDS))
-    chosen = table.take(np.searchsorted(batches.row_numbers(numbers), rows))
-    instants = (chosen.column(name).cast("int64").to_pylist() for name in _TRADE_INSTANTS)
-    others = (chosen.column(name).to_pylist() for name in _TRADE_FIELDS)
-    ids = chosen.column("trade_id").to_pylist()
+def _trade_rows(ticker: str, table: pa.Table) -> list[TradeRow]:
+    instants = (table.column(name).cast("int64").to_pylist() for name in _TRADE_INSTANTS)
+    others = (table.column(name).to_pylist() for name in _TRADE_FIELDS)
+    ids = table.column("trade_id").to_pylist()
     return [TradeRow(ticker, *fields) for fields in zip(ids, *instants, *others, strict=True)]

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from book.records import OPENS_NO_GAP, Kind, Reason
 from query.gap import Gap
-from query.index import Group
+from query.group import Group
 from query.shard import ShardLog
 
 _ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})
@@ -79,7 +79,7 @@ def state_at(log: ShardLog, ticker: str, ts_us: int) -> State:
     silence = log.silence(top.conn, ts_us)
     if silence:
         return Missing(Gap(ticker, silence[0], silence[1], Reason.STALL, top.conn))
-    known_until_us = log.known_until(top.conn)
+    known_until_us = log.known_until(top.conn, top.ts_us)
     if known_until_us is None or ts_us > known_until_us:
         return Unheard(top.conn, known_until_us)
     return Known(top)

@@ -3,16 +3,19 @@
 Owns the reading of the rule for all instants at once; query.state reads it for one, and both must agree.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from book.records import OPENS_NO_GAP, Kind, Reason
 from query.gap import Gap
-from query.index import Group
+from query.group import Group
+from query.history import History
 from query.intervals import Intervals
 from query.shard import ShardLog
 
 _ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})
-_BEGINNING_US = -(1 << 60)
+_FOR_EVER_US = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +46,61 @@ class Timeline:
 
 
 def timeline(log: ShardLog, ticker: str) -> Timeline:
-    """Return a market's life in one shard's log. Cost: a walk over its groups; indexes every hour."""
-    walk = _Walk(log, ticker)
-    stamp: list[Group] = []
-    for group in log.history(ticker).ascending(_BEGINNING_US):
-        if stamp and stamp[-1].ts_us != group.ts_us:
-            walk.take(stamp)
-            stamp = []
-        stamp.append(group)
-    if stamp:
-        walk.take(stamp)
+    """Return a market's life in one shard's record. Cost: a walk over its groups, in every hour that has some."""
+    return _walked(log, ticker, log.history(ticker).whole(), _FOR_EVER_US)
+
+
+def window(log: ShardLog, ticker: str, from_us: int, to_us: int) -> Timeline:
+    """Return the part of a market's life that touches [from_us, to_us): its gaps whole, ``known`` right inside alone.
+
+    Where no span was met by then, the first one after it too. A span is told from a base at or before ``from_us`` on,
+    and as unended where it goes on past ``to_us``. Cost: as timeline, of the hours from that base to the end of the gap
+    at ``to_us``.
+    """
+    history = log.history(ticker)
+    start_us = _known_before(log, history, from_us)
+    groups = history.whole() if start_us is None else history.ascending(start_us - 1)
+    return _walked(log, ticker, groups, to_us)
+
+
+def _walked(log: ShardLog, ticker: str, groups: Iterator[Group], to_us: int) -> Timeline:
+    walk = _Walk(log, ticker, to_us)
+    for ts_us, stamp in groupby(groups, key=lambda group: group.ts_us):
+        if ts_us >= to_us and walk.at_rest:
+            break
+        walk.take(list(stamp))
     return walk.finish()
 
 
+def _known_before(log: ShardLog, history: History, ts_us: int) -> int | None:
+    """Return an instant up to another at which a base decides and no silence is, None where there is none."""
+    above: Group | None = None
+    for group in history.descending(ts_us):
+        decides = group.kind != Kind.CLOSE and (above is None or above.ts_us != group.ts_us)
+        if decides and log.silence(group.conn, group.ts_us) is None:
+            return group.ts_us
+        above = group
+    return None
+
+
 class _Walk:
-    def __init__(self, log: ShardLog, ticker: str) -> None:
+    """Take the groups of a market stamp by stamp; what is known past ``to_us`` does not matter."""
+
+    def __init__(self, log: ShardLog, ticker: str, to_us: int) -> None:
         self._log = log
         self._ticker = ticker
+        self._to_us = to_us
         self._spans: list[Span] = []
         self._gaps: list[Gap] = []
         self._known = Intervals()
         self._base: Group | None = None
         self._gap: Gap | None = None
         self._over = False
+
+    @property
+    def at_rest(self) -> bool:
+        """Say whether the first span was met and no gap is open."""
+        return self._gap is None and (self._base is not None or bool(self._spans))
 
     def take(self, groups: list[Group]) -> None:
         """Take in all groups of one stamp: the last one decides from there on, the others say why."""
@@ -108,17 +143,24 @@ class _Walk:
         base = self._base
         assert base is not None  # noqa: S101 - for the type checker: callers have looked
         self._base = None
-        heard_us = self._log.known_until(base.conn)
+        heard_us = self._log.known_until(base.conn, base.ts_us)
         last_us = base.ts_us - 1 if heard_us is None else heard_us
         known_to_us = last_us + 1 if to_us is None else min(to_us, last_us + 1)
         if to_us is not None and to_us <= base.ts_us:
             return
         span = Span(self._log.shard, base.conn, base.ts_us, to_us, reason, base.seq, seq, known_to_us - 1)
         self._spans.append(span)
-        quiet = Intervals(self._log.silences(base.conn, base.ts_us, known_to_us))
+        quiet = Intervals(self._log.silences(base.conn, base.ts_us, self._limit_us(base.conn, known_to_us)))
         self._gaps += [Gap(self._ticker, *silence, Reason.STALL, base.conn) for silence in quiet]
         for from_us, until_us in quiet.missing(base.ts_us, known_to_us):
             self._known.add(from_us, until_us)
+
+    def _limit_us(self, conn: int, known_to_us: int) -> int:
+        """Return up to where silences matter: to the end of one that the stretch ends in."""
+        if known_to_us <= self._to_us:
+            return known_to_us
+        held = self._log.silence(conn, self._to_us - 1)
+        return min(known_to_us, held[1]) if held else self._to_us
 
     def _end_gap(self, to_us: int) -> None:
         if self._gap is not None and self._gap.from_us < to_us:

@@ -2,17 +2,18 @@
 
 Owns design rule: of a close's market and conn, what was logged before it and has a greater seq is void, and so is a
 checkpoint logged before it that sorts after it. Closes are never void. Nothing written is altered: a reader skips.
+A published hour is settled: its own closes have withdrawn what they withdraw.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from book.records import Kind
 from lake.batches import Ints
-from query.index import Group
+from query.group import Group, order
 
 _Key = tuple[int, int, int, int]
 
@@ -36,6 +37,10 @@ class Withdrawals:
             return False
         return floor.seq[index] < group.seq or (group.kind == Kind.CHECKPOINT and floor.key[index] < group.key)
 
+    def touches(self, conn: int) -> bool:
+        """Say whether any of the closes is of a conn."""
+        return conn in self._by_conn
+
     def hidden(self, conn: int, pos: Ints, seq: Ints) -> NDArray[np.bool_]:
         """Say for each change of a conn, by log position and seq, whether a later close withdraws it."""
         floor = self._by_conn.get(conn)
@@ -56,3 +61,17 @@ class _Floor:
         for index in range(len(closes) - 2, -1, -1):
             self.seq[index] = min(self.seq[index], self.seq[index + 1])
             self.key[index] = min(self.key[index], self.key[index + 1])
+
+
+class Settled:
+    """The groups of one market in one hour: those not withdrawn, in sort order, and what withdraws."""
+
+    def __init__(self, groups: Sequence[Group], closes: Iterable[Group] = ()) -> None:
+        """Settle ``groups``; ``closes`` are those that can withdraw them, logged here or later."""
+        self.withdrawals = Withdrawals(closes)
+        self.groups = sorted((group for group in groups if not self.withdrawals.hides(group)), key=order)
+        self.stamps = [group.ts_us for group in self.groups]
+
+
+UNTOUCHED = Settled(())
+"""An hour without a group of the market."""

@@ -10,8 +10,9 @@ from litestar.types import ASGIApp
 from server import documents, openapi, probes, routes
 from server.edge import Edge
 from server.endpoint import MAX_BODY_BYTES, AnyEndpoint
-from server.endpoints import coverage, deltas, gaps, markets, orderbook, trades
+from server.endpoints import corrections, coverage, deltas, gaps, markets, orderbook, status, trades
 from server.keys import KeyCheck
+from server.metrics import ServerMetrics
 from server.questions import LogQuestions, Questions
 from server.settings import ServerSettings
 from server.workers import Workers
@@ -26,17 +27,23 @@ ENDPOINTS: Sequence[AnyEndpoint] = (
     *markets.ENDPOINTS,
     *coverage.ENDPOINTS,
     *gaps.ENDPOINTS,
+    *corrections.ENDPOINTS,
+    *status.ENDPOINTS,
 )
 
 
-def create_app(settings: ServerSettings, questions: Questions | None = None) -> ASGIApp:
-    """Assemble the server over the log under ``settings.home``, or over ``questions``.
+def create_app(
+    settings: ServerSettings, questions: Questions | None = None, metrics: ServerMetrics | None = None
+) -> ASGIApp:
+    """Assemble the server over the log and the lake that ``settings`` names, or over ``questions``.
 
-    Raises ValueError without an API key.
+    Where ``metrics`` are given each answer is counted there. Raises ValueError without an API key.
     """
     check_key = KeyCheck(settings.api_key)
     if questions is None:
-        questions = LogQuestions.open(settings.home, settings.now_us)
+        questions = LogQuestions.open(settings.home, settings.lake, settings.now_us, settings.fresh_us)
+    if metrics is not None:
+        metrics.watch(questions.status)
     workers = Workers(settings.threads, settings.waiting, settings.deadline_s)
     document = openapi.document(ENDPOINTS, probes.paths(), settings.public_url, VERSION)
     framework = Litestar(
@@ -51,7 +58,8 @@ def create_app(settings: ServerSettings, questions: Questions | None = None) -> 
         logging_config=None,
         request_max_body_size=MAX_BODY_BYTES,
     )
-    return Edge(framework, _priced(ENDPOINTS), settings.errors_url)
+    observe = metrics.answered if metrics is not None else None
+    return Edge(framework, _priced(ENDPOINTS), settings.errors_url, observe)
 
 
 def _closing(workers: Workers) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:

@@ -7,6 +7,7 @@ Never reads a body and never logs a header.
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from litestar.enums import ScopeType
@@ -22,14 +23,20 @@ EXPOSED_HEADERS = ("X-Request-Id", *CREDIT_HEADERS, "X-Complete", "X-Gaps", "Ret
 ALLOWED_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "Accept")
 _PREFLIGHT_SECONDS = "600"
 _STATE = "kalshibook"
+OTHER = "other"
+"""The operation of a request that no endpoint takes: probes, pages, paths that lead nowhere."""
+
+Observe = Callable[[str, int, int], None]
+"""Told of each answer: its operation, its status, and the microseconds from the request's arrival to its end."""
 
 
 class RequestState:
-    """What is known of a request from its first moment: its id and when it came."""
+    """What is known of a request: its id and when it came, and the operation once its route is found."""
 
-    __slots__ = ("_started_ns", "request_id")
+    __slots__ = ("_started_ns", "operation", "request_id")
 
     def __init__(self) -> None:
+        self.operation = OTHER
         self.request_id = f"req_{secrets.token_hex(6)}"
         self._started_ns = time.perf_counter_ns()
 
@@ -46,10 +53,11 @@ def state_of(scope: Scope) -> RequestState:
 class Edge:
     """The outermost ASGI application; ``priced`` matches the paths whose answers carry credit headers."""
 
-    def __init__(self, app: ASGIApp, priced: re.Pattern[str], docs_url: str) -> None:
+    def __init__(self, app: ASGIApp, priced: re.Pattern[str], docs_url: str, observe: Observe | None = None) -> None:
         self._app = app
         self._priced = priced
         self._docs_url = docs_url
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and complete the response."""
@@ -80,6 +88,8 @@ class Edge:
             error = problems.internal_error()
             body = problems.body(error, state.request_id, self._docs_url)
             await _answer(complete, error.status, [(b"content-type", b"application/json")], body)
+        if self._observe is not None:
+            self._observe(state.operation, status, state.elapsed_us())
         _log.debug(
             "request",
             request_id=state.request_id,

@@ -50,6 +50,13 @@ class Instant(int):
 
 
 At = Annotated[Instant, Meta(description=f"an instant, {_FORMS}", examples=["2026-08-10T22:05:00Z", 1786399500000])]
+AsOf = Annotated[
+    Instant,
+    Meta(
+        description=f"answer from the published hours as they stood then, corrections since left out; {_FORMS}",
+        examples=["2026-08-11T00:00:00Z"],
+    ),
+]
 StartTime = Annotated[Instant, Meta(description=f"from then on; {_FORMS}", examples=["2026-08-10T22:00:00Z"])]
 EndTime = Annotated[Instant, Meta(description=f"up to then, exclusive; {_FORMS}", examples=["2026-08-10T22:05:00Z"])]
 

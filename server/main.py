@@ -5,9 +5,10 @@ from types import FrameType
 
 import uvicorn
 
-from ops import logs
+from ops import logs, metrics
 from ops.settings import Settings, SettingsError
 from server.app import create_app
+from server.metrics import ServerMetrics
 from server.settings import ServerSettings
 
 _log = logs.get(__name__)
@@ -28,6 +29,7 @@ def settings_from(settings: Settings) -> ServerSettings:
     clock = settings.clock
     return ServerSettings(
         home=settings.home,
+        lake=settings.lake_root,
         api_key=settings.api_key,
         public_url=settings.url,
         host=settings.host,
@@ -40,11 +42,12 @@ def settings_from(settings: Settings) -> ServerSettings:
 def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is open and return.
 
-    Raises SettingsError without an API key, SystemExit where the port is taken.
+    Raises SettingsError without an API key and where the metrics' port is taken, SystemExit where the server's is.
     """
     own = settings_from(settings)
-    app = create_app(own)
-    _log.info("serving", host=own.host, port=own.port, url=own.public_url, home=str(own.home))
+    counted = ServerMetrics(metrics.registry())
+    app = create_app(own, metrics=counted)
+    _log.info("serving", host=own.host, port=own.port, url=own.public_url, home=str(own.home), lake=str(own.lake))
     config = uvicorn.Config(
         app,
         host=own.host,
@@ -62,7 +65,8 @@ def run(settings: Settings) -> None:
     # Uvicorn raises the signal that stopped it once more when it is done, for whoever was there before it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _already_stopped)
-    uvicorn.Server(config).run()
+    with metrics.shown(settings, "serve", counted.registry):
+        uvicorn.Server(config).run()
     _log.info("stopped")
 
 

@@ -12,7 +12,7 @@ from server.encode import encode
 from server.instants import iso
 
 INSTANT_FIELDS = frozenset(
-    {"timestamp", "from", "to", "earliest", "last_known", "next_known", "known_until", "closed_at"}
+    {"timestamp", "as_of", "from", "to", "earliest", "last_known", "next_known", "known_until", "closed_at"}
 )
 """Fields of an ApiError that carry integer microseconds, and are shown as ISO 8601."""
 

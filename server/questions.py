@@ -1,4 +1,4 @@
-"""Owns what the server asks: the questions of ``query``, bound to one log.
+"""Owns what the server asks: the questions of ``query``, bound to one log and one lake.
 
 A Protocol, so that the server can be tested without a log. Times are integer microseconds, ranges half-open.
 """
@@ -10,12 +10,14 @@ from typing import Protocol
 from query import coverage as recorded
 from query import markets as listed
 from query import point, ranges
+from query.corrections import CorrectionPage, CorrectionReader
 from query.coverage import Coverage, GapPage
 from query.log import Log
 from query.markets import MarketFilter, MarketPage, MarketView
 from query.point import BookAnswer, Clock, OnGap
 from query.ranges import Page
 from query.scan import ChangeRow, TradeRow
+from query.status import Status, StatusReader
 
 _BEGINNING_US = -(1 << 60)
 _FOR_EVER_US = 1 << 60
@@ -27,8 +29,13 @@ class Questions(Protocol):
     def known_until_us(self) -> int | None:
         """Return the latest instant that the log knows; None where nothing has been recorded."""
 
-    def book_at(self, ticker: str, at_us: int | None, *, clock: Clock, on_gap: OnGap) -> BookAnswer:
-        """Return the book at an instant, inclusive; without one, the newest known."""
+    def book_at(
+        self, ticker: str, at_us: int | None, *, clock: Clock, on_gap: OnGap, as_of_us: int | None = None
+    ) -> BookAnswer:
+        """Return the book at an instant, inclusive; without one, the newest known.
+
+        With ``as_of_us`` it is read from the published hours as they stood at that time.
+        """
 
     def deltas(
         self, ticker: str, start_us: int, end_us: int, limit: int, cursor: str | None, *, orphans: bool
@@ -52,25 +59,40 @@ class Questions(Protocol):
     def market(self, ticker: str) -> MarketView:
         """Return one market."""
 
+    def corrections(self, since_us: int | None, limit: int, cursor: str | None) -> CorrectionPage:
+        """Return a page of what was changed in published hours, since a time of publication."""
+
+    def status(self) -> Status:
+        """Return how recording and publishing do."""
+
 
 class LogQuestions:
-    """The questions of ``query`` to one log."""
+    """The questions of ``query`` to one log and the lake that it is published to."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, corrections: CorrectionReader, status: StatusReader) -> None:
         self._log = log
+        self._corrections = corrections
+        self._status = status
 
     @classmethod
-    def open(cls, home: Path, now_us: Callable[[], int]) -> "LogQuestions":
-        """Follow the log under ``home`` as it grows; ``now_us`` is the clock that stamps it."""
-        return cls(Log(home, now_us))
+    def open(cls, home: Path, lake: Path, now_us: Callable[[], int], fresh_us: int) -> "LogQuestions":
+        """Follow the log under ``home`` and the lake as they grow; ``now_us`` is the clock that stamps the log.
+
+        ``fresh_us`` is how far the log may lie behind that clock while it is being recorded.
+        """
+        log = Log(home, now_us, lake=lake)
+        status = StatusReader(home, lake, now_us, log.known_until_us, fresh_us)
+        return cls(log, CorrectionReader(lake), status)
 
     def known_until_us(self) -> int | None:
         """Return the latest instant that the log knows; None where nothing has been recorded."""
         return self._log.known_until_us()
 
-    def book_at(self, ticker: str, at_us: int | None, *, clock: Clock, on_gap: OnGap) -> BookAnswer:
+    def book_at(
+        self, ticker: str, at_us: int | None, *, clock: Clock, on_gap: OnGap, as_of_us: int | None = None
+    ) -> BookAnswer:
         """Ask ``query.point.book_at``."""
-        return point.book_at(self._log, ticker, at_us, clock=clock, on_gap=on_gap)
+        return point.book_at(self._log, ticker, at_us, clock=clock, on_gap=on_gap, as_of_us=as_of_us)
 
     def deltas(
         self, ticker: str, start_us: int, end_us: int, limit: int, cursor: str | None, *, orphans: bool
@@ -101,3 +123,11 @@ class LogQuestions:
     def market(self, ticker: str) -> MarketView:
         """Ask ``query.markets.market``."""
         return listed.market(self._log, ticker)
+
+    def corrections(self, since_us: int | None, limit: int, cursor: str | None) -> CorrectionPage:
+        """Ask ``query.corrections``."""
+        return self._corrections.page(since_us, limit, cursor)
+
+    def status(self) -> Status:
+        """Ask ``query.status``."""
+        return self._status.status()

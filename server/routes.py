@@ -33,6 +33,8 @@ def mount(endpoint: AnyEndpoint, questions: Questions, workers: Workers, check_k
     """Return the route of an endpoint, at each of its paths."""
 
     async def handle(request: AnyRequest) -> Response[bytes]:
+        state = state_of(request.scope)
+        state.operation = endpoint.operation_id
         check_key(request.headers)
         refuse_other_accept(request.headers.get("accept"))
         question = await _question(endpoint, request)
@@ -42,7 +44,6 @@ def mount(endpoint: AnyEndpoint, questions: Questions, workers: Workers, check_k
             return encode.encode(reply.body), reply
 
         body, reply = await workers.run(answer)
-        state = state_of(request.scope)
         content = encode.finish(body, state.request_id, state.elapsed_us())
         headers = {"Cache-Control": "no-store", **reply.headers}
         return Response(content, media_type=JSON, headers=headers)

@@ -1,4 +1,4 @@
-"""Owns what the server is told: where the log lies, its key, its address, its bounds."""
+"""Owns what the server is told: where the log and the lake lie, its key, its address, its bounds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ class ServerSettings:
     """
 
     home: Path
+    lake: Path
     api_key: str = field(repr=False)
     public_url: str
     host: str

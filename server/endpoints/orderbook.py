@@ -15,7 +15,7 @@ from query.point import BookAnswer, Clock, OnGap
 from server.encode import Cents, Contracts, cents, contracts, half_cents
 from server.endpoint import Depth, Endpoint, Reply, Ticker
 from server.endpoints.ranges import Gap, gap_of
-from server.instants import At, Stamp, iso, iso_or_none
+from server.instants import AsOf, At, Stamp, iso, iso_or_none
 from server.questions import Questions
 
 _ONE_DOLLAR_E4 = 10_000
@@ -29,6 +29,7 @@ class OrderbookQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     depth: Depth | None = None
     clock: Clock = "received"
     on_gap: OnGap = "error"
+    as_of: AsOf | None = None
 
 
 class OrderbookPathQuestion(Struct, forbid_unknown_fields=True, frozen=True):
@@ -39,6 +40,7 @@ class OrderbookPathQuestion(Struct, forbid_unknown_fields=True, frozen=True):
     depth: Depth | None = None
     clock: Clock = "received"
     on_gap: OnGap = "error"
+    as_of: AsOf | None = None
 
 
 class PriceLevel(Struct, frozen=True):
@@ -86,15 +88,18 @@ def answer_body(questions: Questions, question: OrderbookQuestion) -> Reply:
 
 def answer_path(questions: Questions, question: OrderbookPathQuestion) -> Reply:
     """Answer the question that came in a path."""
-    return _answer(
-        questions, OrderbookQuestion(question.ticker, question.at, question.depth, question.clock, question.on_gap)
+    by_body = OrderbookQuestion(
+        question.ticker, question.at, question.depth, question.clock, question.on_gap, question.as_of
     )
+    return _answer(questions, by_body)
 
 
 def _answer(questions: Questions, question: OrderbookQuestion) -> Reply:
     at_us = question.timestamp
     try:
-        found = questions.book_at(question.market_ticker, at_us, clock=question.clock, on_gap=question.on_gap)
+        found = questions.book_at(
+            question.market_ticker, at_us, clock=question.clock, on_gap=question.on_gap, as_of_us=question.as_of
+        )
     except ApiError as error:
         if error.code != "not_yet_known" or at_us is None:
             raise
@@ -155,7 +160,8 @@ _DESCRIPTION = (
     "The book at an instant (inclusive), or the newest one known. A book that is not known is refused: `data_gap` "
     "with from, to and reason; `not_yet_known` past known_until; `market_closed` after the end; `no_data_available` "
     "before the first data. `on_gap=last` gives the last known book instead, with `complete: false`. "
-    "`clock=exchange` takes the instant on the venue's clock."
+    "`clock=exchange` takes the instant on the venue's clock. `as_of` answers from the published hours as they stood "
+    "at that time, and `no_data_available` with reason `not_published` where there was none yet."
 )
 
 ENDPOINTS = (

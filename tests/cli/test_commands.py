@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("up", "collect", "serve", "exchange", "doctor")
+COMMANDS = ("up", "collect", "publish", "serve", "exchange", "import", "verify", "sql", "doctor", "health")
+MORE = {"import": ("--capture", "."), "health": ("serve",)}
+"""What a command does not do without."""
 
 
 def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +34,7 @@ def test_the_installed_command_and_the_module_offer_the_same() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_setting_is_one_line_and_exit_2(name: str) -> None:
-    done = cli(name, KALSHIBOOK_SHARD="many")
+    done = cli(name, *MORE.get(name, ()), KALSHIBOOK_SHARD="many")
 
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -73,3 +75,28 @@ def test_doctor_says_what_it_looked_at_and_fails_where_something_is_wrong(tmp_pa
     assert (good.returncode, bad.returncode) == (0, 1), good.stdout
     assert all(line.startswith("ok    ") for line in good.stdout.splitlines())
     assert "FAIL  KALSHIBOOK_SHRAD is not a setting: did you mean KALSHIBOOK_SHARD?" in bad.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("publish", "--hour", "2026-08-10"), "2026-08-10T22"),
+        (("publish", "--hour", "2026-08-10T24"), "2026-08-10T22"),
+        (("verify", "--day", "2026-02-30"), "2026-08-10"),
+        (("verify", "--all", "--day", "2026-08-10"), "--all"),
+        (("import",), "--capture"),
+    ],
+)
+def test_wrong_use_is_exit_2(argv: tuple[str, ...], says: str) -> None:
+    done = cli(*argv)
+
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_loads_none_of_what_commands_run() -> None:
+    code = "import sys, typer; from cli.commands import register; register(typer.Typer()); print(*sys.modules)"
+    loaded = run(sys.executable, "-c", code).stdout.split()
+
+    assert not {"pyarrow", "duckdb", "polars", "deltalake", "litestar", "prometheus_client"} & set(loaded)

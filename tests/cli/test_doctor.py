@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from cli import doctor
+from lake.publish import publish_hours
 from ops import keys
 from ops.settings import Settings
+from tests.query.conftest import H0, HOUR, Journal
 
 PYTHON = (3, 11, 7, "final", 0)
 
@@ -27,6 +29,15 @@ def free_port() -> int:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "var", port=free_port())
+
+
+def publish(home: Path, lake: Path) -> None:
+    """Publish an hour of one market."""
+    log = Journal(home)
+    log.snapshot("KXA", H0 * HOUR + 1, 1024, 1, [(0, 4500, 100)])
+    log.heard(1024, (H0 + 1) * HOUR, 1)
+    log.flush()
+    assert publish_hours(lake, home, [H0], now_us=lambda: (H0 + 2) * HOUR)
 
 
 def failures(settings: Settings, environ: dict[str, str] | None = None) -> list[str]:
@@ -96,6 +107,45 @@ def test_a_full_disk_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatc
     (text,) = failures(settings)
 
     assert text.endswith("free 1 GiB")
+
+
+def test_a_lake_is_looked_at_and_left_as_it_was(settings: Settings, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    publish(tmp_path / "var", lake)
+    before = sorted(lake.rglob("*"))
+    settings = msgspec.structs.replace(settings, lake=lake)
+
+    texts = [finding.text for finding in doctor.examine(settings, {}, PYTHON) if finding.ok]
+
+    assert f"the lake {lake} holds 1 published hours, the newest 2026-08-01T16" in texts
+    assert sorted(lake.rglob("*")) == before
+
+
+def test_a_lake_that_is_not_there_yet_can_be_made(settings: Settings) -> None:
+    texts = [finding.text for finding in doctor.examine(settings, {}, PYTHON) if finding.ok]
+
+    assert f"the lake {settings.lake_root.absolute()} can be made" in texts
+    assert not settings.lake_root.exists()
+
+
+def test_an_altered_lake_is_named(settings: Settings, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    publish(tmp_path / "var", lake)
+    (file,) = (lake / "v1" / "coverage").rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-1])
+
+    (text,) = failures(msgspec.structs.replace(settings, lake=lake))
+
+    assert "sha256" in text
+    assert text.endswith("kalshibook verify tells more")
+
+
+def test_a_lake_that_cannot_be_written_is_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    (text,) = failures(msgspec.structs.replace(settings, lake=tmp_path / "file" / "lake"))
+
+    assert "cannot be written by hard links" in text
 
 
 def test_a_port_in_use_is_named(settings: Settings) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import random
 import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -72,7 +74,7 @@ def test_a_server_that_does_not_answer_is_no_error() -> None:
 
 
 def test_the_lines_are_commands_that_a_shell_reads_as_meant() -> None:
-    lines = lines_to_try("http://127.0.0.1:8000", "kb-x", ServedBook("T-'1", KNOWN))
+    lines = lines_to_try("http://127.0.0.1:8000", "kb-x", ServedBook("T-'1", KNOWN), Path("var/lake"))
 
     commands = [shlex.split(line) for line in lines if line.startswith("  curl ")]
     assert len(commands) == 3
@@ -86,3 +88,7 @@ def test_the_lines_are_commands_that_a_shell_reads_as_meant() -> None:
     assert json.loads(commands[1][commands[1].index("-d") + 1]) == {"market_ticker": "T-'1", "timestamp": KNOWN}
     assert any(line.endswith("http://127.0.0.1:8000") for line in lines)
     assert any(line.endswith("kb-x") for line in lines)
+    assert any(line.split() == ["lake", str(Path.cwd() / "var" / "lake")] for line in lines)
+    (sql,) = (shlex.split(line) for line in lines if " sql " in line)
+    assert Path(sql[0]).resolve() == Path(sys.executable).with_name("kalshibook").resolve()
+    assert sql[1:] == ["sql", f"FROM book_at('T-''1', TIMESTAMPTZ '{KNOWN}')"]

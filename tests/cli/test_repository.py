@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
 from cli import commands
 from ops.settings import VARIABLES, Settings
@@ -43,9 +44,12 @@ def test_the_documented_defaults_are_the_real_ones() -> None:
 def test_the_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
 
-    for name in ("up", "collect", "serve", "exchange", "doctor"):
-        assert callable(getattr(commands, name))
-        assert f"kalshibook {name}" in readme
+    app = typer.Typer()
+    commands.register(app)
+    names = [command.name for command in app.registered_commands]
+    assert {"up", "collect", "publish", "serve", "verify", "import", "sql"} <= set(names)
+    for name in names:
+        assert f"`kalshibook {name}`" in readme, name
     for name in re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE):
         assert name == "help" or f"make {name}" in readme
 

@@ -1,4 +1,4 @@
-"""Tests of cli.up as a process, with fake children that stand in for exchange, collector and server."""
+"""Tests of cli.up as a process, with fake children that stand in for exchange, collector, publisher and server."""
 
 import json
 import os
@@ -41,6 +41,11 @@ mine = {name: value for name, value in os.environ.items() if name.startswith("KA
 (pathlib.Path(sys.argv[1]) / "collect-environ").write_text(json.dumps(mine))
 time.sleep(120)
 """
+PUBLISH = """
+import os, pathlib, sys, time
+(pathlib.Path(sys.argv[1]) / "publish-clock").write_text(os.environ.get("KALSHIBOOK_CLOCK", ""))
+time.sleep(120)
+"""
 SERVE = """
 import http.server, json, os
 answers = {
@@ -64,7 +69,7 @@ from cli import supervisor, up
 from ops.settings import Settings
 
 supervisor._FIRST_S = 0.01
-codes = dict(exchange=sys.argv[1], collect=sys.argv[2], serve=sys.argv[3])
+codes = dict(exchange=sys.argv[1], collect=sys.argv[2], publish=sys.argv[3], serve=sys.argv[4])
 up.child_spec = lambda role, environ, *options: supervisor.ChildSpec(
     role, (sys.executable, "-c", codes[role], os.environ["KALSHIBOOK_HOME"], *options), environ)
 sys.exit(up.run(Settings.from_env(os.environ), os.environ, lambda line: print(line, flush=True)))
@@ -116,12 +121,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def start(home: Path, *, exchange: str = EXCHANGE, collect: str = COLLECT, **environ: str) -> Iterator[Run]:
+def start(
+    home: Path, *, exchange: str = EXCHANGE, collect: str = COLLECT, publish: str = PUBLISH, **environ: str
+) -> Iterator[Run]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KALSHI", "PORT"))}
     port = free_port()
     clean |= {"KALSHIBOOK_HOME": str(home), "KALSHIBOOK_PORT": str(port)} | environ
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, exchange, collect, SERVE],
+        [sys.executable, "-c", DRIVER, exchange, collect, publish, SERVE],
         env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
     )  # fmt: skip
     bound = threading.Timer(60, process.kill)  # reading its lines waits for ever otherwise
@@ -145,7 +152,8 @@ def test_it_greets_with_lines_that_work_and_stops_cleanly(tmp_path: Path, number
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["timestamp"] == "2026-08-10T22:00:01.000000Z"
         assert re.fullmatch(r"kb-[0-9A-Za-z]{32}", key)
-        assert len(run.children()) == 3
+        run.line("sql")
+        assert len(run.children()) == 4
 
         os.killpg(run.process.pid, number)
 
@@ -179,6 +187,16 @@ def test_an_exchange_that_died_comes_back_on_its_ports(tmp_path: Path) -> None:
     assert json.loads(starts[1]) == ["--ws-port", "1", "--http-port", "2"]
 
 
+def test_the_publisher_follows_the_clock_of_the_others_and_comes_back(tmp_path: Path) -> None:
+    once = PUBLISH.replace("time.sleep(120)", "time.sleep(0.1); sys.exit(1)")
+    clock = f"2026-08-10T22:00:00Z@20@{int(time.time())}"
+    with start(tmp_path, publish=once, KALSHIBOOK_CLOCK=clock) as run:
+        run.line("publish ended (exit 1")
+        run.line("publish ended (exit 1")
+
+    assert (tmp_path / "publish-clock").read_text() == clock
+
+
 def test_with_a_kalshi_key_no_exchange_is_run(tmp_path: Path) -> None:
     from ops import keys
 
@@ -186,7 +204,7 @@ def test_with_a_kalshi_key_no_exchange_is_run(tmp_path: Path) -> None:
     with start(tmp_path, KALSHI_API_KEY_ID="mine", KALSHI_PRIVATE_KEY_PATH=str(pair.private_key_path)) as run:
         run.line("recording wss://")
         run.line("curl")
-        assert len(run.children()) == 2
+        assert len(run.children()) == 3
         assert json.loads((tmp_path / "collect-environ").read_text())["KALSHI_API_KEY_ID"] == "mine"
 
 
@@ -247,3 +265,6 @@ def test_a_free_port_is_free() -> None:
             require_free_ports(Settings(port=free_port(), exchange_ws_port=port))
         with pytest.raises(SettingsError, match="KALSHIBOOK_EXCHANGE_HTTP_PORT"):
             require_free_ports(Settings(port=free_port(), exchange_http_port=port))
+        for above in (1, 3):
+            with pytest.raises(SettingsError, match="KALSHIBOOK_METRICS_PORT"):
+                require_free_ports(Settings(port=free_port(), metrics_port=port - above))

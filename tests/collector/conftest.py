@@ -19,6 +19,8 @@ from exchange.main import serve
 from ops.settings import Settings
 
 KEY_ID = "test-key"
+EVENTLESS_S = 4_000_000_000
+"""A life of markets that begins at the Unix epoch and has its pause in 2033: none opens, pauses or ends in a test."""
 
 
 class LocalVenue:
@@ -67,7 +69,7 @@ def venue(key_pair: tuple[str, str]) -> Callable[..., AbstractAsyncContextManage
 
     @contextlib.asynccontextmanager
     async def run(**options: Any) -> AsyncIterator[LocalVenue]:
-        config = ExchangeConfig(public_keys={KEY_ID: key_pair[1]}, **options)
+        config = ExchangeConfig(public_keys={KEY_ID: key_pair[1]}, **{"cycle_s": EVENTLESS_S} | options)
         ready: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(serve(config, lambda: time.time_ns() // 1000, ready.set_result))
         await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)

@@ -51,7 +51,7 @@ def taken(number: int, *, at_us: int | None = None, up: bool = True, tables: tup
         for part in range(2):
             book.add_change(Kind.DELTA, 0, at_us, at_us, CONN, 2 * number + part, (0, 4500, 1))
         batches["orderbook"] = book.take()
-    return Taken(batches, {CONN: (at_us, number, up)}, [], set(), at_us)
+    return Taken(batches, {CONN: (at_us, number, up, 0)}, [], set(), at_us)
 
 
 def stored(home: Path) -> list[str]:

@@ -55,9 +55,28 @@ def test_an_unsubscribed_ends_the_books_at_its_own_stamp(bench: Bench) -> None:
     bench.asks.leave(bench.now_ns)
     (command,) = bench.commands()
     bench.put(encode.unsubscribed(command.id, BOOKS, 3), at_us=T0 + 700_000)
-    assert [row[1:] for row in bench.rows()] == [(ticker, 3, 700_000, "unsubscribed") for ticker in ("A", "B")]
+    assert [row[1:] for row in bench.rows()] == [(ticker, 3, 700_000, "channel_error") for ticker in ("A", "B")]
     (again,) = bench.commands(0.1)
     assert again.tickers == ("A", "B")
+
+
+def test_of_an_unsubscribed_conn_only_the_wanted_markets_are_missed(bench: Bench) -> None:
+    bench.asks.leave(bench.now_ns)
+    (command,) = bench.commands()
+    bench.asks.drop("A")
+    bench.put(encode.unsubscribed(command.id, BOOKS, 3))
+    assert bench.kinds() == [("CLOSE", "A", 3, "unsubscribed"), ("CLOSE", "B", 3, "channel_error")]
+    (again,) = bench.commands(0.1)
+    assert again.tickers == ("B",)
+
+
+def test_a_market_over_and_dropped_is_closed_where_its_conn_is_left(bench: Bench) -> None:
+    bench.spans.state[bench.spans.market("A")]["close_us"] = bench.now_us
+    bench.asks.leave(bench.now_ns)
+    (command,) = bench.commands()
+    bench.asks.drop("A")
+    bench.put(encode.unsubscribed(command.id, BOOKS, 3))
+    assert bench.kinds() == [("CLOSE", "A", 3, "market_closed"), ("CLOSE", "B", 3, "channel_error")]
 
 
 @pytest.mark.parametrize("sid", [TRADES, LIVES])
@@ -97,6 +116,15 @@ def test_the_ok_to_a_deletion_ends_the_market_there(bench: Bench, shown: list[st
     command = deleting(bench, "A")
     bench.put(delta(3, "A"), encode.ok(command.id, BOOKS, 4, shown), delta(5, "A"))
     assert bench.kinds() == [("DELTA", "A", 3), ("CLOSE", "A", 4, "unsubscribed"), ("ORPHAN", "A", 5)]
+
+
+def test_a_market_wanted_again_before_its_deletion_is_missed_from_there(bench: Bench) -> None:
+    command = deleting(bench, "A")
+    bench.asks.want(["A"])
+    bench.put(encode.ok(command.id, BOOKS, 3))
+    assert bench.kinds() == [("CLOSE", "A", 3, "channel_error")]
+    (again,) = bench.commands(0.1)
+    assert (again.action, again.tickers) == ("add_markets", ("A",))
 
 
 def test_a_legacy_ok_with_its_list_outside_is_an_ok(bench: Bench) -> None:

@@ -31,7 +31,7 @@ def test_what_is_written_is_there_for_another_reader_at_once(tmp_path: Path) -> 
         journal.write(H0, taken(number))
         assert stored(tmp_path) == expected(range(number + 1))
     (hour,) = hours(tmp_path)
-    assert hour.conns == {CONN: (T0 + 2_000_000, 2, 1)}
+    assert hour.conns == {CONN: (T0 + 2_000_000, 2, 1, 0)}
     assert hour.last is not None
     assert hour.last.at_us == T0 + 2_000_000
     journal.close()
@@ -39,7 +39,7 @@ def test_what_is_written_is_there_for_another_reader_at_once(tmp_path: Path) -> 
 
 def test_an_empty_flush_is_an_acknowledgement_too(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    journal.write(H0, Taken({}, {CONN: (T0 + 5, 9, True)}, [(CONN, T0 + 1, T0 + 4)], set(), T0 + 7))
+    journal.write(H0, Taken({}, {CONN: (T0 + 5, 9, True, 0)}, [(CONN, T0 + 1, T0 + 4)], set(), T0 + 7))
     (hour,) = hours(tmp_path)
     assert names(tmp_path) == ["flush.jsonl"]
     assert hour.silences == [(CONN, T0 + 1, T0 + 4)]

@@ -45,11 +45,11 @@ class Shard:
     def snapshot(self, conn: Conn, ticker: str, ts_us: int) -> None:
         conn.tracker.last += 1
         conn.frame_us = conn.order_us = ts_us
-        self.spans.snapshot(conn, self.spans.market(ticker), ts_us, conn.tracker.last, ((0, 4500, 100),))
+        conn.tabled += self.spans.snapshot(conn, self.spans.market(ticker), ts_us, conn.tracker.last, ((0, 4500, 100),))
 
     def flush(self, hour: int = H0, at_us: int = T0 + 1) -> None:
         tables, reach = self.spans.take()
-        conns = {conn.id: (conn.frame_us, conn.tracker.last, conn.up) for conn in self.conns}
+        conns = {conn.id: (conn.frame_us, conn.tracker.last, conn.up, conn.apart) for conn in self.conns}
         self.journal.write(hour, Taken(tables, conns, [], reach, at_us))
 
     def restart(self, hour: int = H0) -> list[tuple[Any, ...]]:
@@ -78,7 +78,7 @@ def test_open_spans_are_closed_at_the_last_frame_their_conn_had(tmp_path: Path) 
     shard.flush(at_us=T0 + 6_000)
     closes = shard.restart()
     assert closes == [(ticker, 5_001, conn.id, 2, "crash") for ticker in ("A", "B")]
-    assert hours(tmp_path)[0].conns[conn.id] == (T0 + 5_000, 2, 0)
+    assert hours(tmp_path)[0].conns[conn.id] == (T0 + 5_000, 2, 0, 0)
     assert shard.restart() == []
     shard.journal.close()
 

@@ -27,8 +27,8 @@ def test_a_flush_names_every_conn_that_is_up_with_the_last_frame_and_seq(bench: 
     bench.after(50).frame(delta(3))
     taken = bench.take()
     assert len(taken.conns) == 3
-    assert taken.conns[bench.conn()] == (bench.us(), 3, True)
-    assert {frame_us for frame_us, _, _ in taken.conns.values()} == {bench.us()}
+    assert taken.conns[bench.conn()] == (bench.us(), 3, True, 0)
+    assert {frame_us for frame_us, *_ in taken.conns.values()} == {bench.us()}
     assert taken.at_us == bench.us()
 
 
@@ -36,7 +36,7 @@ def test_a_pong_counts_as_heard_when_what_came_before_it_is_in(bench: Bench) -> 
     bench.after(50).frame(delta(3))
     bench.after(20).mark(Mark.PONG)
     taken = bench.take()
-    assert taken.conns[bench.conn()] == (bench.us(), 3, True)
+    assert taken.conns[bench.conn()] == (bench.us(), 3, True, 0)
     assert len(rows(taken)) == 1
 
 
@@ -78,7 +78,7 @@ def test_random_feeds_never_claim_beyond_what_is_told() -> None:
                     assert row[3] > claimed.get(bench.conn(), 0) or row[0] is Kind.CHECKPOINT
                     assert row[3] // HOUR_US == hour
                     assert row[3] <= taken.conns[bench.conn()][0]
-                claimed = {conn: frame_us for conn, (frame_us, _, _) in taken.conns.items()}
+                claimed = {conn: frame_us for conn, (frame_us, *_) in taken.conns.items()}
             if rng.random() < 0.3:
                 bench.after(rng.randint(0, 300))
                 bench.session.stamp(bench.now_ns)
@@ -89,8 +89,8 @@ def test_a_conn_that_has_ended_is_named_once_more_as_ended(bench: Bench) -> None
     conn, heard_us = bench.conn(), bench.us()
     bench.after(400).mark(Ended(Reason.DISCONNECT))
     taken = bench.take()
-    assert taken.conns[conn] == (heard_us, 2, False)
-    assert all(not up for _, _, up in taken.conns.values())
+    assert taken.conns[conn] == (heard_us, 2, False, 0)
+    assert all(not up for _, _, up, _ in taken.conns.values())
     assert bench.session.take().conns == {}
     assert bench.session.spans.conns == {}
 

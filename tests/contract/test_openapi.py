@@ -10,7 +10,7 @@ import pytest
 
 from book.errors import API_CODES
 from server.app import ENDPOINTS, create_app
-from tests.server.conftest import GOLD, KEY, Client, settings, text, write_log
+from tests.server.conftest import GOLD, KEY, Client, settings, text, write_log, write_published
 from tests.server.process import ROOT, process
 
 PATHS = {
@@ -22,6 +22,8 @@ PATHS = {
     "/v1/markets/{ticker}": {"get"},
     "/v1/coverage/{ticker}": {"get"},
     "/v1/gaps": {"get"},
+    "/v1/corrections": {"get"},
+    "/v1/status": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},
 }
@@ -36,6 +38,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract")
     write_log(folder)
+    write_published(folder)
     return folder
 
 
@@ -75,7 +78,7 @@ def test_bodies_take_no_unknown_field_and_state_their_bounds(document: dict[str,
 def test_query_parameters_state_their_bounds(document: dict[str, Any]) -> None:
     operation = document["paths"]["/v1/orderbook/{ticker}"]["get"]
     found = {parameter["name"]: parameter for parameter in operation["parameters"]}
-    assert list(found) == ["ticker", "at", "depth", "clock", "on_gap"]
+    assert list(found) == ["ticker", "at", "depth", "clock", "on_gap", "as_of"]
     assert (found["ticker"]["in"], found["ticker"]["required"]) == ("path", True)
     assert (found["depth"]["in"], found["depth"]["required"]) == ("query", False)
     assert (found["depth"]["schema"]["minimum"], found["depth"]["schema"]["maximum"]) == (1, 1000)

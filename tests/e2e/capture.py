@@ -34,7 +34,14 @@ def tickers(folder: Path, day: str) -> list[str]:
     return sorted(path.parent.name for path in (folder / "events").glob(f"*/{day}.ndjson.gz"))
 
 
-def play(stack: Stack, folder: Path, markets: list[str], meanwhile: Callable[[float], None] | None = None) -> None:
+def play(
+    stack: Stack,
+    folder: Path,
+    markets: list[str],
+    meanwhile: Callable[[float], None] | None = None,
+    *,
+    publish: bool = False,
+) -> None:
     """Start everything, play to the end of the capture, and wait until it is durable.
 
     ``meanwhile`` is called several times a second with the machine seconds since the start.
@@ -44,6 +51,8 @@ def play(stack: Stack, folder: Path, markets: list[str], meanwhile: Callable[[fl
     )
     stack.start_server()
     stack.start_collector()
+    if publish:
+        stack.start_publisher()
     began_s = time.monotonic()
 
     def done() -> bool:

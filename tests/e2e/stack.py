@@ -38,6 +38,7 @@ class Stack:
         if shown is not None:
             self.env["KALSHIBOOK_CLOCK"] = f"{shown}@{rate}@{self.anchor_s:.6f}"
             self.shown_us = int(datetime.fromisoformat(shown).timestamp()) * 1_000_000
+        self.lake = home / "lake"
         self.url = f"http://127.0.0.1:{self.env['KALSHIBOOK_PORT']}"
         self.http = httpx.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=30.0)
         self.control = httpx.Client(timeout=120.0)
@@ -59,6 +60,10 @@ class Stack:
     def start_collector(self) -> None:
         """Start a collector on the home."""
         self._start("collect", "collect")
+
+    def start_publisher(self) -> None:
+        """Start a publisher on the home."""
+        self._start("publish", "publish")
 
     def start_server(self) -> None:
         """Start a server on the home and wait until it answers."""

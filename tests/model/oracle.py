@@ -75,6 +75,7 @@ class Oracle:
         self.close_us: dict[str, int] = {}
         self.over_us: dict[str, int] = {}
         self.finished: set[str] = set()
+        self.unwanted: set[str] = set()
         self.held: set[str] = set()  # markets with a span since the process began
         self.links: dict[int, Link] = {}
         self.conns = 0
@@ -83,8 +84,13 @@ class Oracle:
 
     def listed(self, ticker: str, close_us: int | None) -> None:
         self.close_us.pop(ticker, None)
+        self.unwanted.discard(ticker)
         if close_us is not None:
             self.close_us[ticker] = close_us
+
+    def dropped(self, ticker: str) -> None:
+        """Take note that a market's book is not wanted any longer."""
+        self.unwanted.add(ticker)
 
     def finish(self, ticker: str, ts_us: int) -> None:
         """Take note that the listing has shown a market's result."""
@@ -233,9 +239,10 @@ class Oracle:
             self._unreadable(conn, ts_us, fact.ticker)
         elif fact.kind in ENDS:
             conn.up = False
-            wanted_no_more = fact.kind == "unsubscribed"
-            last_us = ts_us if wanted_no_more or conn.ordered_us is None else conn.ordered_us + 1
-            self._cut(conn, last_us, ts_us, UNWANTED if wanted_no_more else GAP)
+            asked_for = fact.kind == "unsubscribed"
+            for ticker in self.unwanted if asked_for else ():
+                self._deleted(conn, ts_us, ticker)
+            self._cut(conn, ts_us if asked_for or conn.ordered_us is None else conn.ordered_us + 1, ts_us)
         elif fact.kind == "ok":
             for ticker in fact.tickers:
                 self._deleted(conn, ts_us, ticker)

@@ -8,15 +8,18 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from unittest.mock import patch
 
 from book.records import DAY_US, HOUR_US, Kind
 from collector import spans
 from collector.session import Limits
+from lake.publisher import Publisher
 from query.log import Log
-from tests.model import log_rows
+from tests.model import account, log_rows
 from tests.model.faults import schedule
 from tests.model.frames import lives
+from tests.model.oracle import Oracle
 from tests.model.questions import Asked, Questions
 from tests.model.rig import Rig
 from tests.model.times import NS, Shown
@@ -38,8 +41,12 @@ class Played:
     withdrawn: int
     days: int
     ties: int
+    oracle: Oracle
     silences: int
     disorders: list[str]
+    unaccounted: list[str]
+    false_ends: list[str]
+    unended: list[int]
 
     def line(self, name: str) -> str:
         words = ", ".join(f"{word} {count}" for word, count in sorted(self.asked.verdicts.items()))
@@ -61,18 +68,32 @@ def play(
     files: int,
     questions: int,
     closing: bool = False,
+    lake: Path | None = None,
 ) -> Played:
-    """Run a shard under ``home``; half of the questions are asked while it runs."""
+    """Run a shard under ``home``; half of the questions are asked while it runs.
+
+    With ``lake`` its hours are published as they end, and the questions are asked of both.
+    """
     rng = random.Random(seed)
     shown = Shown(1_000_000)
     markets = lives(recorded, files, seconds, 12.0 if closing else None, rng)
     expected_flushes = int(seconds * 5.5)
     live = questions // 2
     asking: list[Questions] = []
+    publishing: list[Publisher] = []
+
+    def publish(rig: Rig) -> None:
+        if lake is not None:
+            if not publishing:
+                publishing.append(_publisher(lake, home, rig))
+            if rng.random() < 0.3:
+                assert publishing[0].look(Event())
 
     def ask(rig: Rig) -> None:
+        publish(rig)
         if not asking:
-            asking.append(Questions(Log(home, lambda: rig.stamper.last_us, poll_every_s=0.0), rig.oracle, rng))
+            log = Log(home, lambda: rig.stamper.last_us, lake=lake, poll_every_s=0.0)
+            asking.append(Questions(log, rig.oracle, rng))
         asked = asking[0].asked.count
         if asked < live and rng.random() < 1.2 * live / (8 * expected_flushes):
             asking[0].ask(min(8, live - asked), rig.stamper.last_us)
@@ -83,7 +104,9 @@ def play(
         rig.agenda.run(int(seconds * NS))
     if rig.up:
         rig.close()
-    end = Questions(Log(home, lambda: rig.stamper.last_us, poll_every_s=0.0), rig.oracle, rng)
+    if lake is not None:
+        assert publishing[0].look(Event())
+    end = Questions(Log(home, lambda: rig.stamper.last_us, lake=lake, poll_every_s=0.0), rig.oracle, rng)
     end.asked = asking[0].asked
     end.ask_again()
     end.ask(questions - end.asked.count, rig.stamper.last_us)
@@ -98,9 +121,21 @@ def play(
         withdrawn=sum(len(log_rows.withdrawn(found)) for found in rows.values()),
         days=len({row.ts_us // DAY_US for found in rows.values() for row in found}),
         ties=_ties(rows),
+        oracle=rig.oracle,
         silences=len({(span.conn.number, one) for span in rig.oracle.all() for one in span.conn.silences}),
         disorders=[text for found in rows.values() for text in log_rows.disorders(found)],
+        unaccounted=account.complaints(home, 0),
+        false_ends=account.false_ends(home, 0),
+        unended=account.unended(home, 0),
     )
+
+
+def _publisher(lake: Path, home: Path, rig: Rig) -> Publisher:
+    return Publisher(lake, home, lambda: rig.stamper.last_us, _failed_never, monotonic_s=lambda: rig.agenda.now_ns / NS)
+
+
+def _failed_never(event: str, **fields: object) -> None:
+    assert event == "published", (event, fields)
 
 
 def _ties(rows: dict[str, list[log_rows.Row]]) -> int:

@@ -79,28 +79,40 @@ class Questions:
                 self.asked.wrong.append(f"{ticker} at {ts_us}: a book answered before is now {word(now)}")
 
     def _instant(self, ticker: str, now_us: int) -> int:
-        rng, spans = self.rng, self.oracle.spans[ticker]
-        chance = rng.random()
-        span = rng.choice(spans[-12:])
-        recent = spans[-1].entries[-30:]
-        ends = [at_us for at_us, _ in span.ends]
-        if chance < 0.1:
-            ts_us = rng.randint(START_US - HOUR_US, now_us)
-        elif chance < 0.3 and ends:
-            ts_us = rng.choice([*ends, span.from_us])
-        elif chance < 0.4:
-            ts_us = rng.randint(spans[0].from_us // HOUR_US, now_us // HOUR_US) * HOUR_US
-        elif chance < 0.5:
-            ts_us = rng.randint(spans[0].from_us // DAY_US, now_us // DAY_US) * DAY_US
-        elif chance < 0.58 and span.conn.silences:
-            ts_us = rng.choice(rng.choice(span.conn.silences))
-        elif chance < 0.7:
-            ts_us = rng.choice((span.proved_us, span.conn.heard_us, *2 * (spans[-1].conn.heard_us,)))
-        elif chance < 0.85 and recent:
-            ts_us = rng.choice(recent)[0]
-        elif span.entries:
-            ts_us = rng.choice(span.entries)[0]
-        else:
-            ts_us = span.from_us
-        away_us = rng.choice((500, 5_003, 250_000, 90_000_000)) * rng.choice((-1, 1))
-        return min(ts_us + rng.choice((0, 0, 0, -1, 1, away_us)), now_us)
+        return instant(self.oracle, self.rng, ticker, now_us)
+
+
+def instants(oracle: Oracle, rng: random.Random, count: int) -> list[tuple[str, int]]:
+    """Return markets and instants to ask about when a run is over."""
+    tickers = sorted(oracle.spans)
+    end_us = max(span.conn.heard_us for span in oracle.all())
+    return [(ticker, instant(oracle, rng, ticker, end_us)) for ticker in rng.choices(tickers, k=count)]
+
+
+def instant(oracle: Oracle, rng: random.Random, ticker: str, now_us: int) -> int:
+    """Return an instant of a market's life up to ``now_us``, the edges most."""
+    spans = oracle.spans[ticker]
+    chance = rng.random()
+    span = rng.choice(spans[-12:])
+    recent = spans[-1].entries[-30:]
+    ends = [at_us for at_us, _ in span.ends]
+    if chance < 0.1:
+        ts_us = rng.randint(START_US - HOUR_US, now_us)
+    elif chance < 0.3 and ends:
+        ts_us = rng.choice([*ends, span.from_us])
+    elif chance < 0.4:
+        ts_us = rng.randint(spans[0].from_us // HOUR_US, now_us // HOUR_US) * HOUR_US
+    elif chance < 0.5:
+        ts_us = rng.randint(spans[0].from_us // DAY_US, now_us // DAY_US) * DAY_US
+    elif chance < 0.58 and span.conn.silences:
+        ts_us = rng.choice(rng.choice(span.conn.silences))
+    elif chance < 0.7:
+        ts_us = rng.choice((span.proved_us, span.conn.heard_us, *2 * (spans[-1].conn.heard_us,)))
+    elif chance < 0.85 and recent:
+        ts_us = rng.choice(recent)[0]
+    elif span.entries:
+        ts_us = rng.choice(span.entries)[0]
+    else:
+        ts_us = span.from_us
+    away_us = rng.choice((500, 5_003, 250_000, 90_000_000)) * rng.choice((-1, 1))
+    return min(ts_us + rng.choice((0, 0, 0, -1, 1, away_us)), now_us)

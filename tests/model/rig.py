@@ -197,9 +197,10 @@ class Rig:
             if self.rng.random() < 0.1:
                 self._finished.add(ticker)
                 self.session.finish_market(ticker)
-        over = list(self.session._over)
+        over, listed = list(self.session._over), set(self.session._listed)
         self.session.tick(self.agenda.now_ns, self.shown_us())
         self._told += [("finish", (ticker, self.stamper.last_us)) for ticker in over]
+        self._told += [("dropped", (ticker,)) for ticker in sorted(listed.difference(self.session._listed))]
 
     def _feed(self, arrived: list[Arrived]) -> Iterator[tuple[int, list[Told]]]:
         """Feed the session; yield each hour with what the oracle is told of it."""

@@ -119,14 +119,16 @@ def test_a_market_deleted_after_its_close_time_is_closed(hand: Hand) -> None:
     assert hand.ask("A", closed_us + S) == ("market_closed", None)
 
 
-def test_an_unsubscribed_conn_gives_up_its_markets_where_it_ends(hand: Hand) -> None:
+def test_a_conn_left_to_subscribe_anew_is_a_gap_of_its_wanted_markets_from_where_it_ends(hand: Hand) -> None:
     done_us = PONG_US + 300_000
     hand.session.links[1].asks.leave(done_us * 1000)
     (command,) = hand.commands()
+    hand.session.links[1].asks.drop("B")
     hand.arrive(1, done_us, encode.unsubscribed(command.id, 1, hand.seq(1)))
     for ticker in ("A", "B"):
         assert hand.ask(ticker, done_us - 1) == AFTER
-        assert hand.ask(ticker, done_us) == ("no_data_available", "unsubscribed")
+    assert hand.ask("A", done_us) == ("channel_error", done_us)
+    assert hand.ask("B", done_us) == ("no_data_available", "unsubscribed")
 
 
 def test_a_determined_market_is_over_where_the_message_says_so(hand: Hand) -> None:

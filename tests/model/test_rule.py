@@ -15,7 +15,7 @@ KINDS = (CALM, *FAULTS, CLOSING, ALL)
 SHOWS = {
     "gap": "seq_gap",
     "repeat": "seq_gap",
-    "resubscribe": "unsubscribed",
+    "resubscribe": "channel_error",
     "reconnect": "disconnect",
     "move": "moved",
     "step": "clock_step",
@@ -46,6 +46,10 @@ def _play(
 def _check(played: Played, kind: str) -> None:
     assert played.asked.wrong == []
     assert played.disorders == []
+    assert played.unaccounted == []
+    assert played.false_ends == []
+    assert 0 in played.unended
+    assert min(played.unended) >= -2
     assert played.asked.verdicts["book"] >= 0.3 * played.asked.count
     assert played.days >= 2
     assert played.ties

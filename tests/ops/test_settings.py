@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import VARIABLES, Settings, SettingsError
+from ops.settings import METRICS_OFFSETS, VARIABLES, Settings, SettingsError
 
 PEM = "-----BEGIN PRIVATE KEY-----\\nSECRETSECRET\\n-----END PRIVATE KEY-----"
 BAD = {
@@ -13,12 +13,15 @@ BAD = {
     "KALSHI_PRIVATE_KEY_CONTENT": "SECRETSECRET",
     "KALSHI_WS_URL": "https://exchange.example",
     "KALSHI_REST_URL": "exchange.example/trade-api/v2",
+    "KALSHIBOOK_LAKE": "s3://bucket/prefix",
     "KALSHIBOOK_CLOCK": "2026-08-10T22:00:00Z@fast@0",
     "KALSHIBOOK_HOST": "two hosts",
     "KALSHIBOOK_PORT": "80000",
     "PORT": "http",
     "KALSHIBOOK_API_KEY": "SECRETSECRET",
     "KALSHIBOOK_PUBLIC_URL": "books.example.com",
+    "KALSHIBOOK_METRICS_HOST": "two hosts",
+    "KALSHIBOOK_METRICS_PORT": "65533",
     "KALSHIBOOK_SHARD": "1024",
     "KALSHIBOOK_SEAL_SECONDS": "nan",
     "KALSHIBOOK_MARKETS_PER_CONNECTION": "0",
@@ -64,11 +67,14 @@ def test_each_variable_fills_its_field() -> None:
             "KALSHI_WS_URL": "ws://127.0.0.1:1/trade-api/ws/v2/",
             "KALSHI_REST_URL": "http://127.0.0.1:2/trade-api/v2",
             "KALSHIBOOK_HOME": "/srv/book",
+            "KALSHIBOOK_LAKE": "file:///srv/the%20lake/",
             "KALSHIBOOK_CLOCK": "2026-08-10T22:00:00Z@20@1795555000.0",
             "KALSHIBOOK_HOST": "0.0.0.0",
             "KALSHIBOOK_PORT": "9000",
             "KALSHIBOOK_API_KEY": "k" * 16,
             "KALSHIBOOK_PUBLIC_URL": "https://books.example.com/",
+            "KALSHIBOOK_METRICS_HOST": "0.0.0.0",
+            "KALSHIBOOK_METRICS_PORT": "9100",
             "KALSHIBOOK_SHARD": "3",
             "KALSHIBOOK_SEAL_SECONDS": "0.5",
             "KALSHIBOOK_MARKETS_PER_CONNECTION": "5",
@@ -87,12 +93,46 @@ def test_each_variable_fills_its_field() -> None:
     assert settings.kalshi_ws_url == "ws://127.0.0.1:1/trade-api/ws/v2"
     assert settings.kalshi_rest_url == "http://127.0.0.1:2/trade-api/v2"
     assert (settings.home, settings.test_data) == (Path("/srv/book"), Path("/data"))
+    assert settings.lake == settings.lake_root == Path("/srv/the lake")
     assert settings.clock.rate == 20
+    assert (settings.metrics_host, settings.metrics_port) == ("0.0.0.0", 9100)
     assert (settings.host, settings.port, settings.api_key) == ("0.0.0.0", 9000, "k" * 16)
     assert settings.public_url == settings.url == "https://books.example.com"
     assert (settings.shard, settings.markets_per_connection, settings.queue_frames) == (3, 5, 7)
     assert (settings.seal_s, settings.silence_s, settings.watchdog_s, settings.audit_every_s) == (0.5, 3, 20, 30)
     assert (settings.exchange_ws_port, settings.exchange_http_port, settings.combos) == (11, 12, True)
+
+
+def test_without_a_lake_it_stands_in_the_home() -> None:
+    assert Settings.from_env({"KALSHIBOOK_HOME": "/srv/book"}).lake_root == Path("/srv/book/lake")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("s3://bucket/prefix", "object stores are not supported yet"),
+        ("gs://bucket/prefix", "object stores are not supported yet"),
+        ("/srv/lake", "not of the form file:///"),
+        ("lake", "not of the form file:///"),
+        ("file://elsewhere/srv/lake", "not of the form file:///"),
+        ("file:///srv/lake?x=1", "not of the form file:///"),
+        ("file:lake", "by its absolute path"),
+        ("file://", "by its absolute path"),
+        ("file:///", "by its absolute path"),
+    ],
+)
+def test_a_lake_is_a_folder_of_this_machine(text: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why) as caught:
+        Settings.from_env({"KALSHIBOOK_LAKE": text})
+
+    assert "file:///srv/kalshibook/lake" in caught.value.remedy
+
+
+def test_each_role_has_a_metrics_port_of_its_own() -> None:
+    settings = Settings.from_env({"KALSHIBOOK_METRICS_PORT": "65532"})
+
+    assert [settings.metrics_port_of(role) for role in METRICS_OFFSETS] == [65532, 65533, 65534, 65535]
+    assert Settings().metrics_port_of("serve") is None
 
 
 def test_our_port_wins_over_the_platforms() -> None:

@@ -33,6 +33,7 @@ class Journal:
         self._pending: dict[str, list[dict[str, Any]]] = {}
         self._pending_silences: list[Silence] = []
         self._last_seq: dict[int, int] = {}
+        self._told: dict[int, set[int]] = {}
         self._hour: int | None = None
         self._flush: FlushWriter | None = None
         self._segments: dict[str, SegmentWriter] = {}
@@ -42,6 +43,9 @@ class Journal:
     def row(self, table: str, **fields: Any) -> None:
         schema = schemas.TABLES[table]
         self._pending.setdefault(table, []).append({name: fields.get(name) for name in schema.names})
+        own_message = fields.get("kind") not in {CHECKPOINT, CLOSE} and fields.get("equal") is not False
+        if "conn" in fields and fields.get("seq") is not None and own_message:
+            self._told.setdefault(fields["conn"], set()).add(fields["seq"])
 
     def group(
         self,
@@ -151,7 +155,9 @@ class Journal:
             at_us=max(self.heard_us.values(), default=0),
             tables=tables,
             conns={
-                str(conn): ConnMark(ts, self._last_seq.get(conn, 0), int(up is None or conn in up))
+                str(conn): ConnMark(
+                    ts, seq := self._last_seq.get(conn, 0), int(up is None or conn in up), self._apart(conn, seq)
+                )
                 for conn, ts in self.heard_us.items()
             },
             silences=self._pending_silences,
@@ -165,10 +171,15 @@ class Journal:
         self._pending, self._pending_silences = {}, []
         return record
 
+    def _apart(self, conn: int, last_seq: int) -> int:
+        """Return how many numbers of a conn stand in no table."""
+        return last_seq - sum(seq <= last_seq for seq in self._told.get(conn, ()))
+
     def seal(self) -> None:
         """Seal the open segments; the next flush opens new ones."""
+        marks = self.records[-1].conns if self.records else {}
         for writer in self._segments.values():
-            writer.seal({})
+            writer.seal({int(conn): (mark.last_frame_us, mark.last_seq) for conn, mark in marks.items()})
         self._segments = {}
 
     def _open(self, hour: int) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 from litestar.types import ASGIApp
 
+from lake.publish import publish_hours
 from server.app import ServerSettings, create_app
 from server.instants import iso
 from tests.query.conftest import Journal
@@ -23,6 +23,9 @@ NOW = T0 + 600 * SECOND
 CONN = (T0 // 1000 << 10) + 1024
 TRADES_CONN = CONN + 1024
 GOLD, OVER, UNHEARD, EMPTY, DROPPED = "KXGOLD-26AUG01-A", "KXOVER-26AUG01-B", "KXNONE-26AUG01-C", "KXVOID-D", "KXDROP-E"
+
+PAST = "KXPAST-26AUG01-F"
+FIRST_PUBLISHED, CORRECTED = T0 + 100 * SECOND, T0 + 400 * SECOND
 
 YES, NO = 0, 1
 RECORD = {
@@ -88,10 +91,28 @@ def write_log(home: Path) -> None:
     log.flush()
 
 
+def write_published(home: Path) -> None:
+    """Publish the hour before T0 with one market, another recorder's, and correct it later.
+
+    At 16 minutes into that hour the book of PAST is one level of 100.5 contracts; the correction finds that it was not
+    known any more from 15 minutes on, which a close said that was logged in the next hour.
+    """
+    hour, conn = T0 // HOUR - 1, CONN - 3600 * 1024 * 1000 + 1
+    log = Journal(home, shard=1)
+    log.snapshot(PAST, at(-3000), conn, 1, [(YES, 4500, 10_000)])
+    log.delta(PAST, at(-2700), conn, 2, YES, 4500, 50, at(-2700))
+    log.heard(conn, at(0), 2)
+    log.flush()
+    publish_hours(home / "lake", home, [hour], now_us=lambda: FIRST_PUBLISHED)
+    log.close(PAST, at(-2760), conn, 1, "audit_mismatch")
+    log.flush(hour + 1, up=())
+    publish_hours(home / "lake", home, [hour], now_us=lambda: CORRECTED, reason="late")
+
+
 def settings(home: Path, **more: Any) -> ServerSettings:
     """Return settings under which the log's clock stands at NOW."""
     given = {"public_url": "http://books.test", "host": "127.0.0.1", "port": 8000, "now_us": lambda: NOW, **more}
-    return ServerSettings(home=home, api_key=KEY, **given)
+    return ServerSettings(home=home, lake=home / "lake", api_key=KEY, **given)
 
 
 def ask(app: ASGIApp, method: str, path: str, *, key: str | None = KEY, **more: Any) -> httpx.Response:
@@ -127,5 +148,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(home: Path) -> Iterator[Client]:
+def client(home: Path) -> Client:
     return Client(create_app(settings(home)))
+
+
+@pytest.fixture(scope="session")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    write_log(folder)
+    write_published(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published(published_home: Path) -> Client:
+    return Client(create_app(settings(published_home)))

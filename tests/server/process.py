@@ -27,11 +27,15 @@ run(Settings.from_env(os.environ))
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
-def process(home: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(home: Path, log: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    port = free_port()
     # A clock that all but stands, just before the end of the log.
     clock = f"{text(598)}@0.000001@{int(time.time())}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("KALSHI")} | {
@@ -40,6 +44,7 @@ def process(home: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], ht
         "KALSHIBOOK_PORT": str(port),
         "KALSHIBOOK_CLOCK": clock,
     }
+    env |= environ
     with log.open("wb") as errors:
         server = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, stderr=errors)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": KEY}, timeout=30)

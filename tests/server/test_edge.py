@@ -22,6 +22,8 @@ PRICED = [
     ("GET", f"/v1/markets/{GOLD}", None),
     ("GET", f"/v1/coverage/{GOLD}", None),
     ("GET", "/v1/gaps", None),
+    ("GET", "/v1/corrections", None),
+    ("GET", "/v1/status", None),
 ]
 FIRST_GENERATION = [(method, path.removeprefix("/v1"), body) for method, path, body in PRICED[:6]]
 

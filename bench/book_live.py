@@ -1,6 +1,6 @@
-"""``bench book-cold``: a book out of segments against the plain decoding of the batches that it rests on.
+"""``bench book-live``: a book out of segments against the plain decoding of the batches that it rests on.
 
-Owns the questions, the floor and the check: every answer is compared with a plain fold of the tape. The index of the
+Owns the floor and the check: every answer is compared with a plain fold of the tape. The index of the
 log is known beforehand, decoded rows are not kept. Both sides read the same files, warm in the page cache, in one
 thread; figures are CPU time.
 """
@@ -8,11 +8,8 @@ thread; figures are CPU time.
 import os
 import random
 import tempfile
-import time
-from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from bench import figures, machine, offline, tape
-from book.ladder import Book
+from bench import machine, offline, tape, versus
+from bench.questions import choose
 from book.records import Kind
-from book.wire import encode
-from book.wire.decode import decode
-from book.wire.messages import Delta, Snapshot
 from lake import framing, paths
 from lake.reader import Hour
 from lake.schemas import ORDERBOOK
@@ -33,21 +27,11 @@ from query.log import Log
 from query.point import BookAnswer, book_at
 
 TARGET = "<= 1.25"
-ROUNDS = 5
 QUESTIONS = 200
 MARKETS = 12_000
 GENERATED_MESSAGES = 300_000
 RECORDED_FRAMES = 150_000
 COLUMNS = ("ts_recv", "ts_exch", "conn", "seq", "kind", "side", "price_e4", "qty_e2")
-_MEMORY = Path("/dev/shm")  # noqa: S108 - files of one run, in a folder of their own
-
-
-class Question(NamedTuple):
-    """A market at an instant, with the digest of its book as the tape has it."""
-
-    ticker: str
-    at_us: int
-    digest: str
 
 
 class Floor(NamedTuple):
@@ -65,13 +49,13 @@ def run() -> None:
     _measure(tape.generated(MARKETS, GENERATED_MESSAGES))
     folder = tape.recorded_folder()
     if folder is None:
-        print("book-cold recorded: no recorded frames here (KALSHIBOOK_TEST_DATA names their folder)")
+        print("book-live recorded: no recorded frames here (KALSHIBOOK_TEST_DATA names their folder)")
     else:
         _measure(tape.recorded(folder, RECORDED_FRAMES))
 
 
 def _measure(played: tape.Tape) -> None:
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=machine.memory()) as folder:
         home = Path(folder)
         offline.record(played, home)
         stamps = offline.stamps_us(played)
@@ -85,35 +69,12 @@ def _measure(played: tape.Tape) -> None:
             f"\n{played.name}: {len(played.books)} markets, {len(played.bodies)} messages, {len(questions)} questions "
             f"weighted by activity, all answers equal to a plain fold"
         )
-        _compare(played.name, log, questions, floors)
-
-
-def choose(played: tape.Tape, stamps: list[int], count: int, rng: random.Random) -> list[Question]:
-    """Return questions about markets as often as they act, at instants up to 100 ms after a change, by a plain fold."""
-    deltas = [place for place, kind in enumerate(played.kinds) if kind == tape.DELTA]
-    wanted: dict[int, list[tuple[str, int]]] = {}
-    for place in rng.sample(deltas, count):
-        at_us = min(stamps[place] + rng.randrange(100_000), stamps[-1])
-        ticker = _message(played, place).ticker
-        wanted.setdefault(bisect_right(stamps, at_us), []).append((ticker, at_us))
-    books = {ticker: Book(levels) for ticker, levels in played.books.items()}
-    found: list[Question] = []
-    for place in range(len(played.bodies) + 1):
-        found += [Question(ticker, at_us, books[ticker].digest()) for ticker, at_us in wanted.get(place, [])]
-        if place < len(played.bodies) and played.kinds[place] in (tape.DELTA, tape.SNAPSHOT):
-            message = _message(played, place)
-            if isinstance(message, Delta):
-                books[message.ticker].apply(message.side, message.price_e4, message.change_e2)
-            else:
-                books[message.ticker] = Book(message.levels)
-    return found
-
-
-def _message(played: tape.Tape, place: int) -> Delta | Snapshot:
-    frame = encode.sequenced(tape.FRAME_TYPES[played.kinds[place]], 1, 1, played.bodies[place])
-    message = decode(frame)
-    assert isinstance(message, Delta | Snapshot)
-    return message
+        rows, batches = ([float(value) for value in values] for values in zip(*(f[1:] for f in floors), strict=True))
+        print(f"rows decoded {versus.spread(rows)}; batches {versus.spread(batches)}")
+        read = decoder(floors)
+        took = versus.Pair(lambda place: book_at(log, *questions[place][:2]), lambda place: read(floors[place]))
+        took.measure(len(questions))
+        print(took.ratio().line(f"book-live {played.name}", TARGET))
 
 
 class _Rows:
@@ -184,31 +145,3 @@ def decoder(floors: list[Floor]) -> Callable[[Floor], int]:
             return int(stream.read_all().num_rows)
 
     return read
-
-
-def _compare(name: str, log: Log, questions: list[Question], floors: list[Floor]) -> None:
-    read = decoder(floors)
-    ours: list[list[float]] = []
-    theirs: list[list[float]] = []
-    for _ in range(ROUNDS):
-        ours.append([])
-        theirs.append([])
-        for question, floor in zip(questions, floors, strict=True):
-            ours[-1].append(_cpu_ms(lambda: book_at(log, question.ticker, question.at_us)))  # noqa: B023 - called now
-            theirs[-1].append(_cpu_ms(lambda: read(floor)))  # noqa: B023 - called now
-    rows, batches = ([float(value) for value in values] for values in zip(*(f[1:] for f in floors), strict=True))
-    print(
-        f"rows decoded p50 {figures.percentile(rows, 0.5):,.0f}, p99 {figures.percentile(rows, 0.99):,.0f}; "
-        f"batches p50 {figures.percentile(batches, 0.5):,.0f}, p99 {figures.percentile(batches, 0.99):,.0f}"
-    )
-    for side, rounds in (("book_at", ours), ("decode", theirs)):
-        p50, p99 = ([figures.percentile(one, share) for one in rounds] for share in (0.5, 0.99))
-        print(f"{side:8} p50 {median(p50):7.3f} ms of CPU ({min(p50):.3f}-{max(p50):.3f}), p99 {median(p99):.3f} ms")
-    above, below = ([figures.percentile(one, 0.5) for one in rounds] for rounds in (ours, theirs))
-    print(figures.ratio(above, below).line(f"book-cold {name}", TARGET))
-
-
-def _cpu_ms(work: Callable[[], object]) -> float:
-    start_ns = time.process_time_ns()
-    work()
-    return (time.process_time_ns() - start_ns) / 1e6

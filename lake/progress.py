@@ -1,0 +1,56 @@
+"""How far each published hour's log was read, and whether the log has gone past that since.
+
+Owns one look at the journal and the manifests together, so that all that is decided from it rests on the same flushes.
+Decides nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lake import manifest
+from lake.manifest import ShardRead
+from lake.plan import Folder, Task, overtaken, plan, read_up_to
+from lake.watch import Watch
+
+
+class Progress:
+    """The journal under a home and the manifests of a lake, as of the last ``look``; not safe for two threads."""
+
+    def __init__(self, lake: Path, home: Path) -> None:
+        self.folders: list[Folder] = []
+        self._lake = lake
+        self._watch = Watch(home)
+        self._manifests = 0
+        self._read: dict[int, dict[int, ShardRead] | None] = {}
+
+    def look(self, number: int) -> None:
+        """Take in what was logged, and the manifests up to ``number``. Raises CorruptError.
+
+        Cost: what is new; the first look reads every manifest and the flush files of hours without END.
+        """
+        while self._manifests < number:
+            self._manifests += 1
+            for entry in manifest.read(self._lake, self._manifests).hours:
+                self._read[entry.hour] = None if entry.reason == "import" else dict(entry.shards)
+        self.folders = self._watch.folders()
+
+    def newest(self, shard: int) -> int:
+        """Return the number of the newest flush of a shard: nothing after it belongs to this look."""
+        return max((folder.newest for folder in self.folders if folder.shard == shard), default=0)
+
+    def seen(self, hour: int) -> bool:
+        """Say whether an hour is published, or was read and nothing is to be told of it."""
+        return hour in self._read
+
+    def note_read(self, hour: int) -> None:
+        """Remember that an hour was read as of this look and found as it was published, or empty."""
+        self._read[hour] = read_up_to(self.folders, hour)
+
+    def overtaken(self) -> list[int]:
+        """Return the hours seen whose log has gone past what was read of it, ascending."""
+        return sorted(overtaken(self.folders, self._read))
+
+    def plan(self, now_us: int, over_for_s: Callable[[int], float]) -> list[Task]:
+        """Return what is to be published now; ``over_for_s`` gives the machine's seconds since an hour ended."""
+        new = {folder.hour for folder in self.folders} - self._read.keys()
+        return plan(self.folders, self._read, now_us, {hour: over_for_s(hour) for hour in new})

@@ -1,0 +1,93 @@
+"""A version of an hour against the segments that it was made from, while they exist.
+
+Owns conservation: the logs are read again up to the flushes that the manifest names and settled again, and the rows,
+their coverage, the messages and the counts must be the same. Never looks at the lake's files.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from book.errors import CorruptError
+from lake import paths
+from lake.accounts import accounts_of
+from lake.coverage import derive
+from lake.ends import read_end
+from lake.flush import ConnMark
+from lake.manifest import Account
+from lake.settle import settle
+from lake.sources import Source, read_source
+from lake.verifying.chain import Version
+from lake.verifying.findings import Findings
+from lake.verifying.hours import Contents, same_coverage
+
+
+def verify_origins(home: Path, version: Version, contents: Contents, findings: Findings) -> None:
+    """Settle an hour again from its segments and compare; an hour whose segments are gone is counted as such.
+
+    Cost: reads, decodes and sorts the hour's log.
+    """
+    entry = version.entry
+    if entry.reason == "import" or not all(_stands(home, shard, version, contents) for shard in entry.shards):
+        findings.proved("versions without segments: imported, or older than those kept")
+        return
+    with findings.doubting(paths.hour_dir(home, min(entry.shards), entry.hour)):
+        sources = [_source(home, shard, version) for shard in sorted(entry.shards)]
+        settled = settle(sources, contents.standing)
+        published = {table: rows for table, rows in contents.settled.tables.items() if table != "corrections"}
+        for table in sorted({*settled.tables, *published}):
+            _prove_same(table, settled.tables.get(table), published.get(table))
+        same_coverage(derive(settled, contents.parts, contents.standing), contents.coverage)
+        if accounts_of(settled) != dict(entry.conns):
+            raise CorruptError("accounts", 0, "of messages are not those that follow from the segments")
+        if msgspec.json.decode(msgspec.json.encode(settled.counts)) != entry.counts:
+            raise CorruptError("counts", 0, "are not those that follow from the segments")
+        findings.proved("rows equal to their segments'", sum(rows.num_rows for rows in published.values()))
+
+
+def _stands(home: Path, shard: int, version: Version, contents: Contents) -> bool:
+    """Say whether a shard's folder of an hour is there, or never was: the shard then has no conn in the hour."""
+    if paths.hour_dir(home, shard, version.entry.hour).is_dir():
+        return True
+    return shard not in contents.settled.shard_of_conn.values()
+
+
+def _source(home: Path, shard: int, version: Version) -> Source:
+    """Return a shard's log of an hour as it was when it was published.
+
+    Where the folder before is gone, its marks are those that the accounts go on from.
+    """
+    hour, read = version.entry.hour, version.entry.shards[shard]
+    found = read_source(home, shard, hour, read.flush)
+    before = found.before
+    if min(paths.hours(home, shard), default=hour) >= hour:
+        before = {conn: _mark_before(version.entry.conns[conn]) for conn in found.marks if conn in version.entry.conns}
+    return replace(found, end=read_end(home, shard, hour) if read.ended else None, before=before)
+
+
+def _mark_before(account: Account) -> ConnMark:
+    return ConnMark(0, (account.first_seq or 1) - 1, 1, account.apart_total - (account.apart or 0))
+
+
+def _prove_same(table: str, wanted: pa.Table | None, found: pa.Table | None) -> None:
+    """Compare a table's rows. Raises CorruptError naming the first that differs."""
+    if wanted is None or found is None:
+        raise CorruptError(table, 0, f"has rows in the {'files' if wanted is None else 'segments'} alone")
+    if found.num_rows != wanted.num_rows:
+        raise CorruptError(table, 0, f"{found.num_rows} rows are published, {wanted.num_rows} follow from the segments")
+    if not found.equals(wanted):
+        raise CorruptError(table, 0, f"row {first_difference(found, wanted)} differs from the segments'")
+
+
+def first_difference(found: pa.Table, wanted: pa.Table) -> int:
+    """Return the first row that differs in two tables of one length, which do differ, by halving."""
+    low, high = 0, found.num_rows
+    while high - low > 1:
+        middle = (low + high) // 2
+        if found.slice(low, middle - low).equals(wanted.slice(low, middle - low)):
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,88 @@
+"""Every shard's journal as a planner needs it, followed as it grows.
+
+Owns which folders are looked at again, so that a look costs little however long the journal is. Reads flush files and
+ENDs alone, never a segment.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lake import paths
+from lake.ends import read_end
+from lake.flush import FlushRecord, FlushTail
+from lake.plan import NEVER, Folder, Touch
+
+
+class Watch:
+    """Follow the journal under a home. Not safe for two threads at once."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._known: dict[tuple[int, int], _Followed] = {}
+
+    def folders(self) -> list[Folder]:
+        """Return what each folder tells now, by shard and hour; those without a flush are left out.
+
+        Raises CorruptError where a flush file or an END is damaged. Cost: a listing a day of the journal, and what is
+        new in the flush files of hours without END; the first call reads all of those.
+        """
+        for shard in paths.shards(self._home):
+            for hour in paths.hours(self._home, shard):
+                if (shard, hour) not in self._known:
+                    self._known[shard, hour] = _Followed(self._home, shard, hour)
+        for key in sorted(self._known):
+            self._known[key].look()
+        return [found for key in sorted(self._known) if (found := self._known[key].folder()) is not None]
+
+
+@dataclass
+class _Followed:
+    """One folder, followed until it has its END."""
+
+    home: Path
+    shard: int
+    hour: int
+    ended: bool = False
+    alive: dict[int, bool] = field(default_factory=dict)
+    """Each conn's last word."""
+    own: Touch = NEVER
+    touches: dict[int, Touch] = field(default_factory=dict)
+    newest: int = 0
+    _tail: FlushTail | None = None
+
+    def look(self) -> None:
+        """Take in what is new. The END is looked for first: after it the flush file holds all it will hold."""
+        if self.ended:
+            return
+        end = read_end(self.home, self.shard, self.hour)
+        if end is not None and self._tail is None and not end.reach:
+            # Nobody needs its flush file: what it holds of its own hour comes before its END.
+            self.own = Touch(end.flush, paths.hour_start_us(self.hour + 1))
+            self.alive = {int(conn): bool(mark.up) for conn, mark in end.conns.items()}
+        else:
+            folder = paths.hour_dir(self.home, self.shard, self.hour)
+            self._tail = self._tail or FlushTail(folder / paths.FLUSH_NAME)
+            for record in self._tail.poll():
+                self._take(record)
+        if end is not None:
+            self.newest = max(self.newest, end.flush)
+            self.ended = True
+
+    def folder(self) -> Folder | None:
+        """Return what the folder tells, None where it holds no flush yet."""
+        if not self.newest:
+            return None
+        alive = any(self.alive.values())
+        return Folder(self.shard, self.hour, self.ended, alive, self.own, self.touches, self.newest)
+
+    def _take(self, record: FlushRecord) -> None:
+        touch = Touch(record.n, record.at_us)
+        self.newest = record.n
+        self.alive.update((int(conn), bool(mark.up)) for conn, mark in record.conns.items())
+        if record.tables:
+            self.own = touch
+        for hour in record.reach:
+            self.touches[hour] = touch
+        for silence in record.silences:
+            for hour in range(paths.hour_of(silence.from_us), self.hour):
+                self.touches[hour] = touch

@@ -1,0 +1,168 @@
+"""One shard's log: the folders of hours that are not published, followed as they grow.
+
+Owns which folders are followed, what their flush files say of conns, and how much memory their indexes hold. Never
+reads a published file, and never answers a question.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection
+from pathlib import Path
+
+from lake import paths
+from lake.files import OpenFiles
+from lake.flush import ConnMark
+from lake.reader import Hour
+from query.folder_hour import FolderHour
+from query.folder_rows import FolderRows
+from query.index import AuditIndex, BookIndex, RowIndex
+from query.intervals import Intervals
+
+_OPEN_FILES = 128
+_GROWING = 3
+"""The newest folders at the last look are polled, and newer ones: others had their last record before it."""
+
+
+class Folders:
+    """Follow one shard's folders. Not safe for two threads at once.
+
+    Followed are: those of hours that are not published; those after the first such hour, since closes logged there may
+    be stamped in it; and the newest three, whose flush files say how far conns were heard past their hour's end.
+    """
+
+    def __init__(self, home: Path, shard: int, index_bytes: int, rows: FolderRows) -> None:
+        """Follow ``shard`` under ``home``; row lists are held up to about ``index_bytes``."""
+        self.home = home
+        self.shard = shard
+        self.hours: dict[int, Hour] = {}
+        """The followed folders, ascending."""
+        self.unpublished: list[int] = []
+        """The hours among them that are not published, ascending."""
+        self.conns: dict[int, tuple[ConnMark, int]] = {}
+        """The last mark of every conn that they name, and the hour whose folder has it."""
+        self.silences: dict[int, Intervals] = {}
+        self.changes = 0
+        """Grows whenever the answer to any question may change."""
+        self._index_bytes = index_bytes
+        self._rows = rows
+        self._files = OpenFiles(_OPEN_FILES)
+        self._known: set[int] = set()
+        """The hours that have a folder."""
+        self._published: Collection[int] = ()
+        self._books: dict[int, BookIndex] = {}
+        self._trades: dict[int, RowIndex] = {}
+        self._audits: dict[int, AuditIndex] = {}
+        self._faces: dict[int, FolderHour] = {}
+        self._used: OrderedDict[tuple[str, int], RowIndex] = OrderedDict()
+
+    def refresh(self, published: Collection[int]) -> None:
+        """Take in what was acknowledged since the last call; ``published`` are the hours read from the lake now.
+
+        Cost: a listing of the newest days, the new flush records of the newest folders.
+        """
+        newest = max(self._known, default=None)
+        listed = self._known.union(paths.hours(self.home, self.shard, since=newest))
+        growing = set(list(self.hours)[-_GROWING:])
+        if listed != self._known or published is not self._published:
+            self._known, self._published = listed, published
+            growing.update(self._choose())
+        # An hour gets its last records before the next hour's first. So the newest is read first: what was
+        # acknowledged before any record read there is then found in the older ones.
+        for number in reversed(self.hours):
+            if number in growing:
+                self._poll(number)
+
+    def hour(self, number: int) -> FolderHour:
+        """Return a followed hour as questions see it."""
+        face = self._faces.get(number)
+        if face is None:
+            face = self._faces[number] = FolderHour(self.hours[number], self, self._rows)
+        return face
+
+    def reaching(self, hour: int, hours: Collection[int]) -> list[int]:
+        """Return those of some later hours in whose folders closes are stamped in this hour or before it, ascending."""
+        return [number for number in hours if number > hour and any(e <= hour for e in self.hours[number].reach)]
+
+    def book(self, hour: int) -> BookIndex:
+        """Return an hour's index of the order book, up to date."""
+        index = self._books.get(hour)
+        if index is None:
+            index = self._books[hour] = BookIndex(self.hours[hour])
+        self._use(index)
+        return index
+
+    def trades(self, hour: int) -> RowIndex:
+        """Return an hour's index of trades, up to date."""
+        index = self._trades.get(hour)
+        if index is None:
+            index = self._trades[hour] = RowIndex(self.hours[hour], "trades")
+        self._use(index)
+        return index
+
+    def audits(self, hour: int) -> AuditIndex:
+        """Return an hour's index of audits, up to date."""
+        index = self._audits.get(hour)
+        if index is None:
+            index = self._audits[hour] = AuditIndex(self.hours[hour])
+        self._use(index)
+        return index
+
+    def _choose(self) -> list[int]:
+        """Choose the folders to follow anew; return those that were not before."""
+        known = sorted(self._known)
+        first = next((number for number in known if number not in self._published), None)
+        kept = [number for number in known[:-_GROWING] if first is not None and number >= first] + known[-_GROWING:]
+        self.unpublished = [number for number in known if number not in self._published]
+        new = [number for number in kept if number not in self.hours]
+        gone = [number for number in self.hours if number not in kept]
+        for number in gone:
+            self._drop(number)
+        self.hours = {number: self.hours.get(number) or self._open(number) for number in kept}
+        if gone:
+            self.conns, self.silences = {}, {}
+            for number, hour in self.hours.items():
+                self._hear(number, hour.conns)
+                for conn, from_us, to_us in hour.silences:
+                    self.silences.setdefault(conn, Intervals()).add(from_us, to_us)
+        self.changes += 1
+        return new
+
+    def _open(self, number: int) -> Hour:
+        return Hour(paths.hour_dir(self.home, self.shard, number), self.shard, number, self._files)
+
+    def _drop(self, number: int) -> None:
+        for held in (self._books, self._trades, self._audits, self._faces):
+            held.pop(number, None)
+        for table in ("orderbook", "trades", "audits"):
+            self._used.pop((table, number), None)
+        self._rows.forget(self.shard, number)
+
+    def _poll(self, number: int) -> None:
+        for record in self.hours[number].poll():
+            self.changes += 1
+            self._hear(number, {int(conn): mark for conn, mark in record.conns.items()})
+            for conn, from_us, to_us in record.silences:
+                self.silences.setdefault(conn, Intervals()).add(from_us, to_us)
+
+    def _hear(self, number: int, marks: dict[int, ConnMark]) -> None:
+        for conn, mark in marks.items():
+            known = self.conns.get(conn)
+            if known is None or mark.last_frame_us >= known[0].last_frame_us:
+                self.conns[conn] = mark, number
+
+    def _use(self, index: RowIndex) -> None:
+        key = (index.table, index.hour.hour)
+        newest = next(reversed(self._used)) if self._used else None
+        if newest != key:
+            self._used[key] = index
+            self._used.move_to_end(key)
+        if index.extend() or newest != key:
+            self._fit(key)
+
+    def _fit(self, keep: tuple[str, int]) -> None:
+        held = sum(index.bytes for index in self._used.values())
+        for key in list(self._used):
+            if held <= self._index_bytes or key == keep:
+                break
+            index = self._used.pop(key)
+            held -= index.bytes
+            index.drop_rows()

@@ -1,0 +1,171 @@
+"""The data files of published hours, read by row group.
+
+Owns which files stand open, how a row group becomes columns, and that each page is checked. Never decides which rows
+count. A file's name is never used twice, so that what was read of it stays right.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet as pq
+
+from book.errors import CorruptError
+from lake.batches import Ints
+from lake.reader import NO_INSTANT
+from lake.schemas import PUBLISHED
+from query.memory import Memory
+from query.rows import COLUMNS, BookRows, Numbers, joined, no_instants
+
+_OPEN_FILES = 64
+_RECEIVED = tuple(name for name in COLUMNS if name != "ts_exch")
+_OBJECT_BYTES = 500
+_DAMAGE = (OSError, pa.ArrowException, ValueError, KeyError)
+"""What pyarrow raises over altered bytes."""
+
+
+class PartFile(NamedTuple):
+    """A file that stands open: ``starts`` are the first rows of its row groups, and at last the rows of all."""
+
+    path: str
+    parquet: pq.ParquetFile
+    starts: Ints
+
+
+class PartFiles:
+    """Read published files; what is decoded of the order book is kept. Not safe for two threads at once."""
+
+    def __init__(self, path: Callable[[str, str], Path], memory: Memory) -> None:
+        """Read the files that ``path`` finds by table and name; decoded row groups go into ``memory``."""
+        self._path = path
+        self._memory = memory
+        self._open: OrderedDict[tuple[str, str], PartFile] = OrderedDict()
+
+    def book_rows(self, name: str, first_row: int, end_row: int, *, exchange: bool) -> BookRows:
+        """Return rows [first_row, end_row) of an orderbook file; ts_exch where ``exchange`` asks for it.
+
+        Raises CorruptError. Cost: decodes the row groups that hold them and are not in memory.
+        """
+        if first_row >= end_row:
+            return joined(())
+        file = self.file("orderbook", name)
+        first, last = (file.starts.searchsorted((first_row, end_row - 1), side="right") - 1).tolist()
+        if first < 0 or end_row > int(file.starts[-1]):
+            raise CorruptError(file.path, 0, f"it has no rows {first_row} to {end_row}")
+        parts: list[BookRows] = []
+        for group in range(first, last + 1):
+            start = int(file.starts[group])
+            begin, end = max(first_row, start), min(end_row, int(file.starts[group + 1]))
+            columns = self._group(file, name, group, COLUMNS if exchange else _RECEIVED)
+            chosen = slice(begin - start, end - start)
+            parts.append(
+                BookRows(
+                    np.arange(begin, end),
+                    columns["ts_recv"][chosen],
+                    columns["ts_exch"][chosen] if exchange else no_instants(end - begin),
+                    *(columns[column][chosen] for column in COLUMNS[2:]),
+                )
+            )
+        return joined(parts)
+
+    def row_starts(self, name: str) -> Ints:
+        """Return the first rows of the row groups of an orderbook file, and at last the rows of all."""
+        return self.file("orderbook", name).starts
+
+    def of_market(self, table: str, name: str, ticker: str) -> pa.Table:
+        """Return a market's rows of a file that is sorted by ticker. Raises CorruptError.
+
+        Cost: decodes the row groups whose tickers span it.
+        """
+        file = self.file(table, name)
+        metadata = file.parquet.metadata
+        column = PUBLISHED[table].get_field_index("ticker")
+        wanted: list[int] = []
+        for group in range(metadata.num_row_groups):
+            found = metadata.row_group(group).column(column).statistics
+            if found is None or not found.has_min_max or found.min <= ticker <= found.max:
+                wanted.append(group)
+        with _checked(file.path):
+            rows = file.parquet.read_row_groups(wanted, use_threads=False)
+            chosen = np.flatnonzero(pc.equal(rows["ticker"], ticker).to_numpy())
+            first, end = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
+            if end - first != len(chosen):
+                raise CorruptError(file.path, 0, f"the rows of {ticker} are not of one piece")
+            return rows.slice(first, end - first)
+
+    def whole(self, table: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of a file. Raises CorruptError."""
+        file = self.file(table, name)
+        with _checked(file.path):
+            return file.parquet.read(columns, use_threads=False)
+
+    def groups(self, table: str, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield columns of a file, a row group at a time. Raises CorruptError."""
+        file = self.file(table, name)
+        for group in range(file.parquet.metadata.num_row_groups):
+            with _checked(file.path):
+                yield file.parquet.read_row_groups([group], columns=list(columns), use_threads=False)
+
+    def file(self, table: str, name: str) -> PartFile:
+        """Return a file that stands open. Raises CorruptError where it is missing or not one of the table."""
+        key = (table, name)
+        found = self._open.get(key)
+        if found is not None:
+            self._open.move_to_end(key)
+            return found
+        path = self._path(table, name)
+        try:
+            with _checked(str(path)):
+                parquet = pq.ParquetFile(path, page_checksum_verification=True)
+        except CorruptError:
+            if not path.exists():
+                raise CorruptError(str(path), 0, "a file of the lake is missing") from None
+            raise
+        metadata = parquet.metadata
+        if not parquet.schema_arrow.equals(PUBLISHED[table]):
+            raise CorruptError(str(path), 0, f"its columns are not those of table {table}")
+        rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        found = self._open[key] = PartFile(str(path), parquet, np.append(0, np.cumsum(np.array(rows, np.int64))))
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)[1].parquet.close()
+        return found
+
+    def _group(self, file: PartFile, name: str, group: int, wanted: Sequence[str]) -> dict[str, Numbers]:
+        """Return columns of a row group of the order book."""
+        key = ("group", name, group)
+        kept: dict[str, Numbers] = self._memory.get(key) or {}
+        missing = [column for column in wanted if column not in kept]
+        if not missing:
+            return kept
+        with _checked(file.path):
+            rows = file.parquet.read_row_groups([group], columns=missing, use_threads=False)
+            kept = kept | {column: _integers(rows.column(column)) for column in missing}
+        self._memory.put(key, kept, _OBJECT_BYTES + sum(int(column.nbytes) for column in kept.values()))
+        return kept
+
+
+def _integers(column: pa.ChunkedArray) -> Numbers:
+    """Return a column of one row group; null is 0, a null instant NO_INSTANT."""
+    values, null = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks(), 0
+    if pa.types.is_timestamp(values.type):
+        values, null = values.view(pa.int64()), NO_INSTANT
+    if values.null_count:
+        values = values.fill_null(null)
+    found: Numbers = values.to_numpy()
+    return found
+
+
+@contextmanager
+def _checked(path: str) -> Iterator[None]:
+    """Turn what reading altered bytes raises into CorruptError."""
+    try:
+        yield
+    except CorruptError:
+        raise
+    except _DAMAGE as error:
+        raise CorruptError(path, 0, f"it cannot be read: {error}") from None

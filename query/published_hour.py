@@ -1,0 +1,254 @@
+"""A published hour of one shard as questions see it: coverage says where, files say what.
+
+Owns how an hour's question becomes reads of row groups. The hour is settled: what its closes withdrew is orphaned or
+left out already, and its rows stand in sort order.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from book.errors import CorruptError
+from book.records import Kind
+from lake.columns import integers
+from lake.reader import NO_INSTANT
+from query.clocks import ConnClock, FileClock
+from query.group import NOTHING, Group, Tally
+from query.hour_book import FAR_US
+from query.hour_coverage import Heard, HourCoverage, Market
+from query.intervals import Interval
+from query.memory import Memory
+from query.part_files import PartFiles
+from query.rows import BookRows, Numbers, joined
+from query.withdrawal import UNTOUCHED, Settled
+
+_SHARD_BITS = 10
+_CLOCK_COLUMNS = ("conn", "seq", "kind", "ts_recv", "ts_exch")
+_AUDIT_BYTES = 2000
+_FIRST_ROWS = 512
+
+
+class PublishedHour:
+    """A HourBook over one version of a published hour; see query.hour_book."""
+
+    def __init__(
+        self, coverage: HourCoverage, version: int, shard: int, files: PartFiles, memory: Memory, *, alone: bool
+    ) -> None:
+        """Read one shard's part of an hour; ``alone`` says that there is no other's. What is derived is kept."""
+        self.hour = coverage.hour
+        self.version = version
+        self.coverage = coverage
+        self._shard = shard
+        self._files = files
+        self._memory = memory
+        self._alone = alone
+        self._key = (self.hour, version, shard)
+        self._conns: dict[int, Heard] | None = None
+        self._silences: dict[int, list[Interval]] | None = None
+        self._checked = False
+
+    def heard(self, conn: int) -> Heard | None:
+        """Return how far a conn was heard in the hour, None where it was not."""
+        if self._conns is None:
+            self._conns = self.coverage.conns(self._shard)
+        return self._conns.get(conn)
+
+    def heard_until_us(self) -> int | None:
+        """Return the last stamp heard on any conn."""
+        self.heard(0)
+        return max((heard.until_us for heard in (self._conns or {}).values()), default=None)
+
+    def silences(self, conn: int) -> Sequence[Interval]:
+        """Return a conn's silences in the hour, ascending."""
+        if self._silences is None:
+            self._silences = self.coverage.silences()
+        return self._silences.get(conn, ())
+
+    def market(self, ticker: str) -> Market | None:
+        """Return a market's hour, None where coverage does not name it."""
+        key = ("market", *self._key, ticker)
+        found: Market | None = self._memory.get(key)
+        if found is None:
+            found = self.coverage.market(ticker, self._shard)
+            if found is not None:
+                self._memory.put(key, found, found.size_bytes)
+        return found
+
+    def tickers(self) -> Iterable[str]:
+        """Return the markets that coverage names."""
+        return self.coverage.tickers()
+
+    def holds(self, ticker: str) -> bool:
+        """Say whether coverage names a market: its book was followed or missing, or it has rows."""
+        return self.market(ticker) is not None
+
+    def groups(self, ticker: str) -> Sequence[Group]:
+        """Return a market's groups, in sort order. Cost: nothing is decoded."""
+        market = self.market(ticker)
+        return market.settled.groups if market else ()
+
+    def settled(self, ticker: str) -> Settled | None:
+        """Return a market's groups as they stand."""
+        market = self.market(ticker)
+        return market.settled if market else UNTOUCHED
+
+    def tally(self, ticker: str) -> Tally:
+        """Return what was received of a market and stands."""
+        market = self.market(ticker)
+        return market.tally if market else NOTHING
+
+    def last_change_us(self, ticker: str) -> int | None:
+        """Return the stamp of a market's last snapshot or delta up to the hour's end."""
+        market = self.market(ticker)
+        return market.last_change_us if market else None
+
+    def last_audit_us(self, ticker: str, upto_us: int) -> int | None:
+        """Return the stamp of a market's last equal audit up to an instant.
+
+        Cost: nothing is decoded, but where an audit follows the instant in the same fragment.
+        """
+        market = self.market(ticker)
+        if market is None:
+            return None
+        audited = market.audited
+        at = bisect_right(audited, upto_us, key=lambda each: each.from_us) - 1
+        if at >= 0 and (audited[at].last_us or 0) <= upto_us:
+            return audited[at].last_us
+        found = self.audits(ticker)
+        stamps = integers(found["ts_recv"].filter(found["equal"])).tolist() if found is not None else []
+        before = audited[at - 1].last_us if at > 0 else None
+        return max((stamp for stamp in stamps if stamp <= upto_us), default=before)
+
+    def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
+        """Return a base's own rows where they stand here, and the rows up to the first group after the instant.
+
+        Raises CorruptError where the file does not hold what coverage says.
+        """
+        market = self.market(ticker)
+        if market is None or market.file is None:
+            return None, joined(())
+        own = base.hour == self.hour
+        first_row = base.first_row if own else market.first_row
+        end_row = max(market.row_after(upto_us), first_row + base.rows if own else 0)
+        rows = self._book_rows(market.file, first_row, end_row, exchange=exchange)
+        if not own:
+            return None, rows
+        base_rows = rows.take(slice(0, base.rows))
+        self._check(market.file, base, base_rows)
+        return base_rows, rows.take(slice(base.rows, None))
+
+    def changes(self, ticker: str, start_us: int, end_us: int) -> Iterator[tuple[BookRows, int]]:
+        """Yield a market's rows of a range. Cost: decodes a row group as it is reached."""
+        market = self.market(ticker)
+        if market is None or market.file is None:
+            return
+        first, end = market.row_before(start_us), market.row_from(end_us)
+        starts = self._files.row_starts(market.file)
+        while first < end:
+            upto = min(end, int(starts[np.searchsorted(starts, first, side="right")]))
+            rows = self._book_rows(market.file, first, upto, exchange=True)
+            for part in _steps(len(rows)):
+                yield rows.take(part), FAR_US
+            first = upto
+
+    def trades(self, ticker: str, start_us: int, end_us: int) -> Iterator[tuple[pa.Table, int]]:
+        """Yield a market's trades of the hour, all at once."""
+        key = ("trades", *self._key, ticker)
+        found: pa.Table | None = self._memory.get(key)
+        if found is None:
+            parts = [self._files.of_market("trades", file.name, ticker) for file in self.coverage.files("trades")]
+            found = self._own(pa.concat_tables(parts)) if parts else None
+            if found is None:
+                return
+            self._memory.put(key, found, found.nbytes)
+        if found.num_rows:
+            yield found, FAR_US
+
+    def audits(self, ticker: str) -> pa.Table | None:
+        """Return a market's audits. Cost: where coverage counts any, reads the hour's, once while they are kept."""
+        market = self.market(ticker)
+        if market is None or not any(each.audits for each in market.audited):
+            return None
+        key = ("audits", *self._key)
+        kept: tuple[pa.Table, dict[str, tuple[int, int]]] | None = self._memory.get(key)
+        if kept is None:
+            parts = [self._files.whole("audits", file.name) for file in self.coverage.files("audits")]
+            if not parts:
+                return None
+            kept = _by_ticker(self._own(pa.concat_tables(parts)))
+            self._memory.put(key, kept, kept[0].nbytes + _AUDIT_BYTES + 100 * len(kept[1]))
+        first, end = kept[1].get(ticker, (0, 0))
+        return kept[0].slice(first, end - first) if first < end else None
+
+    def clock(self, conn: int) -> ConnClock | None:
+        """Return what a conn's changes show. Cost: one reading of five columns of the hour, once while it is kept."""
+        if self.heard(conn) is None:
+            return None
+        key = ("clocks", *self._key[:2])
+        clocks: dict[int, FileClock] | None = self._memory.get(key)
+        if clocks is None:
+            clocks = self._clocks()
+            self._memory.put(key, clocks, sum(clock.size_bytes for clock in clocks.values()))
+        return clocks.get(conn)
+
+    def _clocks(self) -> dict[int, FileClock]:
+        shown: dict[int, list[tuple[Numbers, Numbers, Numbers]]] = {}
+        for file in self.coverage.files("orderbook"):
+            for rows in self._files.groups("orderbook", file.name, _CLOCK_COLUMNS):
+                conns, seq, kind, ts_us, exch_us = (integers(rows[name]) for name in _CLOCK_COLUMNS)
+                change = ((kind == Kind.DELTA) | (kind == Kind.ORPHAN)) & (exch_us != NO_INSTANT)
+                for conn in np.unique(conns[change]).tolist():
+                    own = change & (conns == conn)
+                    shown.setdefault(conn, []).append((seq[own], ts_us[own], exch_us[own]))
+        snapshots = self.coverage.snapshots()
+        return {conn: FileClock(*_joined(parts), snapshots.get(conn, [])) for conn, parts in shown.items()}
+
+    def _book_rows(self, file: str, first_row: int, end_row: int, *, exchange: bool) -> BookRows:
+        if not self._checked:
+            for part in self.coverage.files("orderbook"):
+                if int(self._files.row_starts(part.name)[-1]) != part.rows:
+                    raise CorruptError(part.name, 0, f"it does not have the {part.rows} rows that coverage names")
+            self._checked = True
+        return self._files.book_rows(file, first_row, end_row, exchange=exchange)
+
+    @staticmethod
+    def _check(file: str, base: Group, rows: BookRows) -> None:
+        """Raise CorruptError where a base's rows are not those that coverage names."""
+        for at in (0, -1):
+            found = (rows.ts_us[at], rows.conn[at], rows.seq[at], rows.kind[at]) if len(rows) == base.rows else ()
+            if found != base.key:
+                raise CorruptError(file, base.first_row, f"row {base.first_row} is not the base that coverage names")
+
+    def _own(self, rows: pa.Table) -> pa.Table:
+        """Return the rows of the shard's conns."""
+        if self._alone:
+            return rows
+        shards = np.bitwise_and(integers(rows["conn"]), (1 << _SHARD_BITS) - 1)
+        return rows.filter(pa.array(shards == self._shard))
+
+
+def _joined(parts: list[tuple[Numbers, Numbers, Numbers]]) -> tuple[Numbers, Numbers, Numbers]:
+    seq, ts_us, exch_us = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return seq, ts_us, exch_us
+
+
+def _steps(rows: int) -> Iterator[slice]:
+    """Yield neighbouring parts of some rows, growing in size."""
+    first, size = 0, _FIRST_ROWS
+    while first < rows:
+        yield slice(first, min(rows, first + size))
+        first, size = first + size, 2 * size
+
+
+def _by_ticker(rows: pa.Table) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
+    """Return rows sorted by ticker with the rows [first, end) of each."""
+    places: dict[str, tuple[int, int]] = {}
+    runs = pc.run_end_encode(rows["ticker"].combine_chunks())
+    first = 0
+    for ticker, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        places[ticker] = (first, end)
+        first = end
+    return rows, places

@@ -1,0 +1,1 @@
+"""The lake as SQL: views over the published hours, and macros that read a book, for DuckDB."""

@@ -1,0 +1,110 @@
+"""The main job with publication on: the same instants in published hours, in segments, and while being published."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.sql import SqlLake
+
+from tests.e2e.capture import Tally, ask, interrogate, play, tickers
+from tests.e2e.client import changes, instants, spans
+from tests.e2e.oracle import Oracle, micros
+from tests.e2e.publication import HOUR_US, Witness, published_hours
+from tests.e2e.stack import Stack, running, until
+
+Question = tuple[str, int]
+
+
+@pytest.mark.parametrize(
+    ("rate", "questions", "audit_s"),
+    [
+        pytest.param(120, 300, "3", id="in a minute"),
+        pytest.param(20, 2000, "10", id="at twenty-fold speed", marks=pytest.mark.fault),
+    ],
+)
+def test_books_are_right_in_published_hours_in_segments_and_between(
+    tmp_path: Path, recorded_data: Path | None, figures: list[str], rate: int, questions: int, audit_s: str
+) -> None:
+    if recorded_data is None:
+        pytest.skip("no recorded frames here; tests/model publishes simulated ones")
+    folder = recorded_data / "kalshi-gold15m"
+    markets = tickers(folder, "2026-08-10")
+    rng = random.Random(5)
+    with running(tmp_path, shown="2026-08-10T21:44:00Z", rate=rate, KALSHIBOOK_AUDIT_EVERY_S=audit_s) as stack:
+        witness = Witness(stack, markets, rng)
+
+        def meanwhile(elapsed_s: float) -> None:
+            """Watch, and end the publisher once the second hour is out, so that the third stays in segments."""
+            witness(elapsed_s)
+            if "publish" in stack.processes and len(published_hours(stack)) == 2 and not witness.watching():
+                assert stack.stop("publish") == 0
+
+        play(stack, folder, markets, meanwhile, publish=True)
+        published = published_hours(stack)
+        assert len(published) == 2
+        assert "publish" not in stack.processes
+        oracle, tally = Oracle(stack), Tally()
+        oracle.refresh()
+        assert witness.judge(oracle) == []
+        assert len(witness.answers) >= 50
+        assert set(witness.seen.values()) == {"both"}
+
+        asked = _questions(stack, markets, published, questions, rng)
+        for question in asked:
+            ask(stack, oracle, tally, *question)
+        assert tally.wrong == []
+        assert tally.refused.total() <= len(asked) // 100
+        told = _told(stack, asked)
+
+        stack.start_publisher()
+        until(lambda: len(published_hours(stack)) == 3, 120)
+        assert _told(stack, asked) == told
+        every = interrogate(stack, markets, questions // 2, rng)
+        assert every.wrong == []
+        assert every.refused.total() <= every.asked // 100
+
+        sql = SqlLake(stack.lake)
+        assert [wrong for question in asked if (wrong := sql.wrong(oracle, *question))] == []
+        figures.append(
+            f"{stack.home.name}: {tally}; while published {len(witness.answers)} right, "
+            f"{len(witness.refused)} refused; all published {every}; SQL {sql.tally}"
+        )
+        assert sql.books >= len(asked) * 0.98
+
+
+def _questions(
+    stack: Stack, markets: list[str], published: list[int], count: int, rng: random.Random
+) -> list[Question]:
+    """Return instants inside spans, half of them in published hours and half in hours that are not."""
+    found: list[Question] = []
+    for part in (True, False):
+        parts = {ticker: _within(spans(stack, ticker), published, part) for ticker in markets}
+        inside = [ticker for ticker in markets if parts[ticker]]
+        each = -(-count // 2 // len(inside))
+        for ticker in inside:
+            stamps = [micros(row["ts"]) for row in changes(stack, ticker) if row["kind"] == "delta"]
+            found += [(ticker, at_us) for at_us in instants(rng, parts[ticker], stamps, each)]
+    return found
+
+
+def _within(found: list[tuple[int, int]], hours: list[int], inside: bool) -> list[tuple[int, int]]:
+    """Return the parts of stretches that lie in these hours, or outside them."""
+    return [
+        (max(start, hour * HOUR_US), min(end, (hour + 1) * HOUR_US))
+        for start, end in found
+        for hour in range(start // HOUR_US, (end - 1) // HOUR_US + 1)
+        if (hour in hours) == inside
+    ]
+
+
+def _told(stack: Stack, asked: list[Question]) -> list[Any]:
+    """Return what is told of each book, but for what grows: how far its conn is known."""
+    found = []
+    for ticker, at_us in asked[::3]:
+        answer = stack.http.get(f"/v1/orderbook/{ticker}", params={"at": at_us // 1000}).json()
+        for name in ("request_id", "response_time"):
+            answer.pop(name)
+        answer.get("quality", {}).pop("known_until", None)
+        found.append(answer)
+    return found
