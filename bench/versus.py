@@ -20,16 +20,13 @@ class Pair:
         self._p50_ms: dict[str, list[float]] = {side: [] for side in self._sides}
 
     def measure(self, count: int) -> None:
-        """Ask ``count`` questions of both sides, question by question, in several rounds; print what each took."""
+        """Ask both sides ``count`` questions, one side after the other, in several rounds; print what each took."""
         p99_ms: dict[str, list[float]] = {side: [] for side in self._sides}
         for _ in range(ROUNDS):
-            took: dict[str, list[float]] = {side: [] for side in self._sides}
-            for place in range(count):
-                for side, work in self._sides.items():
-                    took[side].append(cpu_ms(work, place))
-            for side, values in took.items():
-                self._p50_ms[side].append(figures.percentile(values, 0.5))
-                p99_ms[side].append(figures.percentile(values, 0.99))
+            for side, work in self._sides.items():
+                took = [cpu_ms(work, place) for place in range(count)]
+                self._p50_ms[side].append(figures.percentile(took, 0.5))
+                p99_ms[side].append(figures.percentile(took, 0.99))
         for side, p50 in self._p50_ms.items():
             spread = f"({min(p50):.3f}-{max(p50):.3f})"
             print(f"{side:8} p50 {median(p50):7.3f} ms of CPU {spread}, p99 {median(p99_ms[side]):.3f} ms")

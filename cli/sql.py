@@ -69,8 +69,8 @@ def _prompt(session: Session, json: bool, echo: Echo) -> int:
     """Ask for statements until the end of input; each runs as soon as a line ends it with a semicolon."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - its import alone gives input() a history; not every Python has it
-    place = len(session.shelf.hours())
-    echo(f"{place} hours are published. SHOW TABLES lists the views; end a statement with ; and leave with exit.")
+    count = len(session.shelf.hours())
+    echo(f"Published hours: {count}. SHOW TABLES lists the views; end a statement with ; and leave with exit.")
     typed: list[str] = []
     while True:
         try:

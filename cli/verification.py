@@ -31,7 +31,7 @@ def run_verify(settings: Settings, hours: Sequence[int], days: Sequence[int], sa
     for line in missing:
         say(f"DOUBT   {line}")
     for doubt in report.doubts:
-        say(f"DOUBT   {doubt.path}: {doubt.what}")
+        say(f"DOUBT   {doubt.what if doubt.what.startswith(doubt.path) else f'{doubt.path}: {doubt.what}'}")
     doubts = len(report.doubts) + len(missing)
     what = "the lake" if not asked else f"{len(hours)} hours and {len(days)} days"
     say(f"{what}: {f'{doubts} doubts' if doubts else 'no doubt'}")

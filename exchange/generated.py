@@ -13,7 +13,7 @@ import msgspec
 
 from book.wire import lifecycle
 from exchange.order_flow import OrderFlow
-from exchange.steps import BookSet, Listed, Milestone, Step
+from exchange.steps import BookSet, Changed, Listed, Milestone, Step
 from exchange.universe import Spec, lasting, recurring
 
 BUCKET_US = 100_000
@@ -158,9 +158,11 @@ class Generated:
             yield Milestone(at_us, ticker, status="inactive", message=lifecycle.deactivated(ticker))
         elif due.what == "unpause":
             self._enter(flow)
+            resting = flow.levels()
             flow.clear()
             yield Milestone(at_us, ticker, status="active", message=lifecycle.activated(ticker))
-            yield BookSet(at_us, ticker)
+            for side, price_e4, qty_e2 in resting:  # the venue cancels every resting order
+                yield Changed(at_us, ticker, side, price_e4, -qty_e2, at_us)
         elif due.what == "close":
             self._leave(ticker)
             flow.clear()

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from book.errors import ProofError
 from book.records import Kind, Reason
-from lake.flush import ConnMark
+from lake.flush import NOT_COUNTED, ConnMark
 from lake.manifest import Account
 from lake.settle import SettledHour
 
 MISSING = frozenset({Reason.SEQ_GAP, Reason.OVERFLOW, Reason.CHANNEL_ERROR})
 """Closes that say that messages of their conn are missing, so that a sum that differs is no defect of ours."""
-_NEVER = ConnMark(0, 0, 0)
+_NEVER = ConnMark(0, 0, 0, 0)
 _Counts = dict[int, int]
 
 
@@ -43,7 +43,8 @@ def accounts_of(settled: SettledHour) -> dict[int, Account]:
 
 def _account(settled: SettledHour, conn: int, mark: ConnMark, parts: Mapping[str, int]) -> Account:
     before = settled.before.get(conn, _NEVER)
-    apart = mark.apart - before.apart
+    counted = NOT_COUNTED not in (mark.apart, before.apart)
+    apart = mark.apart - before.apart if counted else None
     return Account(
         shard=settled.shard_of_conn[conn],
         **parts,
@@ -51,7 +52,7 @@ def _account(settled: SettledHour, conn: int, mark: ConnMark, parts: Mapping[str
         lost=None,
         first_seq=before.last_seq + 1,
         last_seq=mark.last_seq,
-        sum_ok=sum(parts.values()) + apart == mark.last_seq - before.last_seq,
+        sum_ok=None if apart is None else sum(parts.values()) + apart == mark.last_seq - before.last_seq,
         apart_total=mark.apart,
     )
 

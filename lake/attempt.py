@@ -93,11 +93,6 @@ class Attempt:
         self.step("2.decided")
         return decided if won else None
 
-    def beaten(self) -> bool:
-        """Say whether the manifest that took our number holds one of our versions."""
-        taken = manifest.read(self.shelf.lake, self.shelf.manifest_number() + 1)
-        return any(entry.hour in self.drafts for entry in taken.hours)
-
     def discard(self) -> None:
         """Remove what was written and nothing names."""
         for one in self.drafts.values():

@@ -26,18 +26,21 @@ class Extent(NamedTuple):
     rows: int
 
 
+NOT_COUNTED = -1
+
+
 class ConnMark(NamedTuple):
     """How far a conn is known: stamp of the last frame of any kind, seq of the last message, 1 while it lives.
 
     ``apart`` is how many sequence numbers up to ``last_seq`` stand in no table: control messages, unreadable and
     unwanted ones, lost ones. With the distinct numbers of its rows (orderbook but for checkpoints and closes, audits,
-    trades, lifecycle) they make up ``last_seq``.
+    trades, lifecycle) they make up ``last_seq``. NOT_COUNTED in logs from before they were counted.
     """
 
     last_frame_us: int
     last_seq: int
     up: int
-    apart: int = 0
+    apart: int = NOT_COUNTED
 
 
 class Silence(NamedTuple):

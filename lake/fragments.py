@@ -20,7 +20,6 @@ class Fragment:
     ``known``: the book is followed on ``conn``; ``reason`` is its close's, or ``continues`` past the hour. Else it is
     missing since a close on ``conn``, and ``reason`` is that one's. Rows that stand in neither, such as orphans
     before a first snapshot, make a missing stretch of no length without a reason.
-    ``carried`` says that it began before the hour.
     """
 
     known: bool
@@ -32,7 +31,6 @@ class Fragment:
     end: int
     group: int
     group_end: int
-    carried: bool
 
 
 class Walk:
@@ -47,7 +45,6 @@ class Walk:
         self._done: list[Fragment] = []
         if stand is not None:
             self._begin(stand.live, stand.conn, start_us, stand.reason, row, group)
-            self._done[-1].carried = True
 
     def take(self, kind: int, ts_us: int, conn: int, reason: str | None, row: int, group: int) -> None:
         """Take the next group: its first row, and its number."""
@@ -77,7 +74,7 @@ class Walk:
         begin = (found[0].row, found[0].group) if found else (row, group)
         if first is not None and self._row < begin[0]:
             conn, ts_us = first
-            loose = Fragment(False, conn, ts_us, ts_us, None, self._row, begin[0], self._group, begin[1], False)
+            loose = Fragment(False, conn, ts_us, ts_us, None, self._row, begin[0], self._group, begin[1])
             found = [loose, *found]
         return [one for one in found if one.from_us < one.to_us or one.row < one.end]
 
@@ -101,7 +98,7 @@ class Walk:
     def _begin(self, known: bool, conn: int, ts_us: int, reason: str | None, row: int, group: int) -> None:
         if self._done:
             self._done[-1].end, self._done[-1].group_end = row, group
-        self._open = Fragment(known, conn, ts_us, ts_us, reason, row, row, group, group, False)
+        self._open = Fragment(known, conn, ts_us, ts_us, reason, row, row, group, group)
         self._done.append(self._open)
 
     def _finish(self, to_us: int, row: int, group: int) -> None:

@@ -12,6 +12,7 @@ before it is carried out. Several publishers at once do no harm: one of them get
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
 from book.errors import PublishError
@@ -114,7 +115,7 @@ def _publish(
     step: Step,
 ) -> Manifest | None:
     """Try for one number after the other until a manifest stands, or there is none to be made."""
-    for _ in range(TRIES):
+    for tries in count(1):
         step("0.finish")
         carry_out.finish(lake, step)
         shelf = Shelf(lake)
@@ -132,8 +133,7 @@ def _publish(
             return decided
         if not attempt.drafts:
             return None
-        attempt.discard()
-        if attempt.beaten():
-            carry_out.finish(lake, step)
-            return None
-    raise PublishError(max(attempt.drafts), f"others have taken the next number {TRIES} times")
+        attempt.discard()  # who took the number may have published the same: the next try finds that
+        if tries == TRIES:
+            raise PublishError(max(attempt.drafts), f"others have taken the next number {TRIES} times")
+    raise AssertionError("unreachable: the last try returns or raises")

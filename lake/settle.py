@@ -7,7 +7,7 @@ lake.order's. Never writes a file and never decides which hour is due.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -143,9 +143,10 @@ class _Book:
         """Return the rows in published order and schema. Call it last: columns are given up as they are used."""
         columns = self.columns
         kept = np.flatnonzero(~self.left_out)
-        order = kept[book_order(columns, level_columns(self.rows), paths.hour_start_us(self.hour), kept)]
-        del kept
         kind = np.where(self.orphaned, Kind.ORPHAN, columns.kind).astype(np.int8)
+        keys = replace(columns, kind=kind)  # an orphan sorts after a close of the same stamp and number
+        order = kept[book_order(keys, level_columns(self.rows), paths.hour_start_us(self.hour), kept)]
+        del kept, keys
         names, market = pa.array(columns.names, pa.utf8()), columns.market
         known: dict[str, Numbers] = {
             "ts_recv": columns.ts_us, "conn": columns.conn, "seq": columns.seq, "kind": kind,

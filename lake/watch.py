@@ -23,15 +23,18 @@ class Watch:
     def folders(self) -> list[Folder]:
         """Return what each folder tells now, by shard and hour; those without a flush are left out.
 
-        Raises CorruptError where a flush file or an END is damaged. Cost: a listing a day of the journal, and what is
-        new in the flush files of hours without END; the first call reads all of those.
+        What is told is all that stands in flushes up to the newest one told of. Raises CorruptError where a flush file
+        or an END is damaged. Cost: a listing a day of the journal, and what is new in the flush files of hours without
+        END; the first call reads all of those.
         """
         for shard in paths.shards(self._home):
-            for hour in paths.hours(self._home, shard):
+            newest = 0
+            # An hour gets its last flush before the next hour's first: what comes before any flush seen in the newer
+            # folder is then found in the older ones.
+            for hour in reversed(paths.hours(self._home, shard)):
                 if (shard, hour) not in self._known:
                     self._known[shard, hour] = _Followed(self._home, shard, hour)
-        for key in sorted(self._known):
-            self._known[key].look()
+                newest = self._known[shard, hour].look(newest)
         return [found for key in sorted(self._known) if (found := self._known[key].folder()) is not None]
 
 
@@ -50,23 +53,27 @@ class _Followed:
     newest: int = 0
     _tail: FlushTail | None = None
 
-    def look(self) -> None:
-        """Take in what is new. The END is looked for first: after it the flush file holds all it will hold."""
+    def look(self, newest: int) -> int:
+        """Take in what is new; ``newest`` is the newest flush of the later folders. Return it with this one's.
+
+        An END that counts flushes not seen yet is left for the next look.
+        """
         if self.ended:
-            return
+            return max(newest, self.newest)
         end = read_end(self.home, self.shard, self.hour)
-        if end is not None and self._tail is None and not end.reach:
+        if end is not None and self._tail is None and not end.reach and end.flush <= newest:
             # Nobody needs its flush file: what it holds of its own hour comes before its END.
             self.own = Touch(end.flush, paths.hour_start_us(self.hour + 1))
+            self.newest = end.flush
             self.alive = {int(conn): bool(mark.up) for conn, mark in end.conns.items()}
         else:
             folder = paths.hour_dir(self.home, self.shard, self.hour)
             self._tail = self._tail or FlushTail(folder / paths.FLUSH_NAME)
             for record in self._tail.poll():
                 self._take(record)
-        if end is not None:
-            self.newest = max(self.newest, end.flush)
-            self.ended = True
+        newest = max(newest, self.newest)
+        self.ended = end is not None and end.flush <= newest
+        return newest
 
     def folder(self) -> Folder | None:
         """Return what the folder tells, None where it holds no flush yet."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from book.errors import CorruptError
 from book.records import Kind
@@ -27,7 +26,7 @@ from query.withdrawal import UNTOUCHED, Settled
 
 _SHARD_BITS = 10
 _CLOCK_COLUMNS = ("conn", "seq", "kind", "ts_recv", "ts_exch")
-_AUDIT_BYTES = 2000
+_AUDIT_BYTES = 100
 _FIRST_ROWS = 512
 
 
@@ -117,9 +116,9 @@ class PublishedHour:
         at = bisect_right(audited, upto_us, key=lambda each: each.from_us) - 1
         if at >= 0 and (audited[at].last_us or 0) <= upto_us:
             return audited[at].last_us
-        found = self.audits(ticker)
-        stamps = integers(found["ts_recv"].filter(found["equal"])).tolist() if found is not None else []
         before = audited[at - 1].last_us if at > 0 else None
+        kept = self._audits() if any(each.audits for each in audited) else None
+        stamps = kept.equal.get(ticker, ()) if kept else ()
         return max((stamp for stamp in stamps if stamp <= upto_us), default=before)
 
     def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
@@ -134,11 +133,12 @@ class PublishedHour:
         first_row = base.first_row if own else market.first_row
         end_row = max(market.row_after(upto_us), first_row + base.rows if own else 0)
         rows = self._book_rows(market.file, first_row, end_row, exchange=exchange)
+        end = int(rows.ts_us.searchsorted(upto_us, side="right"))
         if not own:
-            return None, rows
+            return None, rows.take(slice(0, end))
         base_rows = rows.take(slice(0, base.rows))
         self._check(market.file, base, base_rows)
-        return base_rows, rows.take(slice(base.rows, None))
+        return base_rows, rows.take(slice(base.rows, max(base.rows, end)))
 
     def changes(self, ticker: str, start_us: int, end_us: int) -> Iterator[tuple[BookRows, int]]:
         """Yield a market's rows of a range. Cost: decodes a row group as it is reached."""
@@ -170,18 +170,9 @@ class PublishedHour:
     def audits(self, ticker: str) -> pa.Table | None:
         """Return a market's audits. Cost: where coverage counts any, reads the hour's, once while they are kept."""
         market = self.market(ticker)
-        if market is None or not any(each.audits for each in market.audited):
-            return None
-        key = ("audits", *self._key)
-        kept: tuple[pa.Table, dict[str, tuple[int, int]]] | None = self._memory.get(key)
-        if kept is None:
-            parts = [self._files.whole("audits", file.name) for file in self.coverage.files("audits")]
-            if not parts:
-                return None
-            kept = _by_ticker(self._own(pa.concat_tables(parts)))
-            self._memory.put(key, kept, kept[0].nbytes + _AUDIT_BYTES + 100 * len(kept[1]))
-        first, end = kept[1].get(ticker, (0, 0))
-        return kept[0].slice(first, end - first) if first < end else None
+        kept = self._audits() if market and any(each.audits for each in market.audited) else None
+        first, end = kept.places.get(ticker, (0, 0)) if kept else (0, 0)
+        return kept.rows.slice(first, end - first) if kept and first < end else None
 
     def clock(self, conn: int) -> ConnClock | None:
         """Return what a conn's changes show. Cost: one reading of five columns of the hour, once while it is kept."""
@@ -193,6 +184,17 @@ class PublishedHour:
             clocks = self._clocks()
             self._memory.put(key, clocks, sum(clock.size_bytes for clock in clocks.values()))
         return clocks.get(conn)
+
+    def _audits(self) -> "_Audits | None":
+        key = ("audits", *self._key)
+        kept: _Audits | None = self._memory.get(key)
+        if kept is None:
+            parts = [self._files.whole("audits", file.name) for file in self.coverage.files("audits")]
+            if not parts:
+                return None
+            kept = _Audits(self._own(pa.concat_tables(parts)))
+            self._memory.put(key, kept, kept.size_bytes)
+        return kept
 
     def _clocks(self) -> dict[int, FileClock]:
         shown: dict[int, list[tuple[Numbers, Numbers, Numbers]]] = {}
@@ -243,12 +245,16 @@ def _steps(rows: int) -> Iterator[slice]:
         first, size = first + size, 2 * size
 
 
-def _by_ticker(rows: pa.Table) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Return rows sorted by ticker with the rows [first, end) of each."""
-    places: dict[str, tuple[int, int]] = {}
-    runs = pc.run_end_encode(rows["ticker"].combine_chunks())
-    first = 0
-    for ticker, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        places[ticker] = (first, end)
-        first = end
-    return rows, places
+class _Audits:
+    """The audits of an hour, sorted by ticker: the rows of each market, and the stamps of its equal ones."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self.rows = rows
+        self.places: dict[str, tuple[int, int]] = {}
+        self.equal: dict[str, list[int]] = {}
+        columns = (rows["ticker"].to_pylist(), integers(rows["ts_recv"]).tolist(), rows["equal"].to_pylist())
+        for row, (ticker, ts_us, equal) in enumerate(zip(*columns, strict=True)):
+            self.places[ticker] = (self.places.get(ticker, (row, row))[0], row + 1)
+            if equal:
+                self.equal.setdefault(ticker, []).append(ts_us)
+        self.size_bytes = rows.nbytes + _AUDIT_BYTES * rows.num_rows

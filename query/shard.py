@@ -7,6 +7,7 @@ than the newest (query.published). Never answers a question.
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
+from book.records import HOUR_US
 from lake import paths
 from query.folders import Folders
 from query.group import Group
@@ -207,39 +208,50 @@ class ShardLog:
     def silence(self, conn: int, ts_us: int) -> Interval | None:
         """Return the silence of a conn that an instant lies in."""
         live, hour = self._live_silences(conn), paths.hour_of(ts_us)
-        found = self._lake_silences(hour, conn)
+        found = self._lake_silences(conn, hour, hour)
         if not found and live.holding(ts_us) is None:
             return None
-        parts = Intervals([*live, *found])
         first = last = hour
         while True:
-            held = parts.holding(ts_us)
-            if held and held[0] == paths.hour_start_us(first):
+            held = Intervals([*live, *found]).holding(ts_us)
+            if held and held[0] <= paths.hour_start_us(first) and first >= (self._in_lake or [hour])[0]:
                 first -= 1
-                more = self._lake_silences(first, conn)
-            elif held and held[1] == paths.hour_start_us(last + 1):
+            elif held and held[1] >= paths.hour_start_us(last + 1) and last <= (self._in_lake or [hour])[-1]:
                 last += 1
-                more = self._lake_silences(last, conn)
             else:
                 return held
-            for part in more:
-                parts.add(*part)
+            found = self._lake_silences(conn, first, last)
 
     def silences(self, conn: int, from_us: int, to_us: int) -> list[Interval]:
         """Return the silences of a conn, cut to [from_us, to_us). Cost: looks at the published hours in between."""
-        first, end = (
-            bisect_left(self._in_lake, paths.hour_of(from_us)),
-            bisect_left(self._in_lake, paths.hour_of(to_us) + 1),
-        )
-        found = [part for hour in self._in_lake[first:end] for part in self._lake_silences(hour, conn)]
+        found = self._lake_silences(conn, paths.hour_of(from_us), paths.hour_of(to_us))
         live = self._live_silences(conn)
         return (Intervals([*live, *found]) if found else live).within(from_us, to_us)
 
     def _live_silences(self, conn: int) -> Intervals:
         return self.folders.silences.get(conn, _NOTHING) if self.folders else _NOTHING
 
-    def _lake_silences(self, hour: int, conn: int) -> Sequence[Interval]:
-        return self._hour(hour).silences(conn) if hour in self._versions else ()
+    def _lake_silences(self, conn: int, first: int, last: int) -> list[Interval]:
+        """Return the silences of a conn in published hours from one to another, both inclusive.
+
+        An hour in which the recorder itself stood still may not be there: one between two parts of a silence is
+        silent.
+        """
+        start, end = bisect_left(self._in_lake, first), bisect_right(self._in_lake, last)
+        if first not in self._versions:
+            start = max(0, start - 1)
+        if last not in self._versions:
+            end += 1
+        found: list[Interval] = []
+        for hour in self._in_lake[start:end]:
+            parts = self._hour(hour).silences(conn)
+            bridge_us = found[-1][1] if found else 0
+            if parts and found and bridge_us % HOUR_US == 0 and parts[0][0] == paths.hour_start_us(hour):
+                hours = self._numbers[bisect_left(self._numbers, paths.hour_of(bridge_us)) :]
+                if hours[0] == hour:
+                    found.append((bridge_us, parts[0][0]))
+            found.extend(parts)
+        return found
 
     def _heard_in_lake(self, conn: int, since: int) -> int | None:
         key = (conn, since)

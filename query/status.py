@@ -12,14 +12,17 @@ from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from book.errors import CorruptError
 from book.records import HOUR_US, Reason
 from lake import paths
 from lake.shelf import Shelf
 
 FRESH_S = 2.0
-HOURS_AT_ONCE = 24
+HOURS_AT_ONCE = 48
 DAY_HOURS = 24
+_COLUMNS = ("ticker", "state", "ts_from", "ts_to", "end_reason", "audits", "superseded_at")
 MONTH_HOURS = 30 * DAY_HOURS
 
 
@@ -91,14 +94,18 @@ class StatusReader:
         self._fresh_us = fresh_us
         self._fresh_s = fresh_s
         self._hours_at_once = hours_at_once
-        self._shelf = Shelf(lake, cache_bytes=0)  # each hour's coverage is read once
+        self._shelf = Shelf(lake, cache_bytes=0)
         self._sums: dict[int, _Sums] = {}
         self._lock = Lock()
         self._last: Status | None = None
         self._looked_s = float("-inf")
 
     def status(self) -> Status:
-        """Return how things stand. Cost: a listing of the journal's hours, and the coverage of hours that are new."""
+        """Return how things stand.
+
+        Raises CorruptError where coverage cannot be read. Cost: a listing of the journal's hours, and about 20 ms for
+        each hour of 12,000 markets that was not read before.
+        """
         with self._lock:
             now_s = time.monotonic()
             if self._last is None or now_s - self._looked_s >= self._fresh_s:
@@ -138,7 +145,7 @@ class StatusReader:
                 continue
             if not left:
                 return
-            self._sums[hour] = _summed(hour, files, self._shelf.standing_rows(hour))
+            self._sums[hour] = _summed(hour, files, [self._shelf.path("coverage", file) for file in files])
             left -= 1
 
     def _window(self, hours: Iterable[int]) -> Window:
@@ -182,9 +189,11 @@ def _has_flushed(home: Path, shard: int, hour: int) -> bool:
         return False
 
 
-def _summed(hour: int, files: tuple[str, ...], rows: pa.Table) -> _Sums:
+def _summed(hour: int, files: tuple[str, ...], read: Iterable[Path]) -> _Sums:
+    """Sum an hour's standing rows. A few columns are read, and not held against the file's name: these are figures."""
     start_us = paths.hour_start_us(hour)
-    markets = rows.filter(pc.not_equal(rows["ticker"], "*"))
+    rows = pa.concat_tables([_read(path) for path in read])
+    markets = rows.filter(pc.and_(pc.not_equal(rows["ticker"], "*"), pc.is_null(rows["superseded_at"])))
     gaps = markets.filter(pc.equal(markets["state"], "gap"))
     tickers = gaps["ticker"].to_pylist()
     starts = gaps["ts_from"].cast(pa.int64()).to_pylist()
@@ -200,3 +209,11 @@ def _summed(hour: int, files: tuple[str, ...], rows: pa.Table) -> _Sums:
         audits=pc.sum(markets["audits"]).as_py() or 0,
         mismatches=pc.sum(ended).as_py() or 0,
     )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=list(_COLUMNS))
+    except pa.ArrowException as error:
+        raise CorruptError(str(path), 0, str(error)) from None

@@ -5,6 +5,7 @@ Never looks at a table.
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from lake.schemas import COVERAGE
 from lake.verifying.findings import FAILURES, Findings
 from lake.verifying.journal import Claim
 
+_KEPT_ROWS_FILES = 4
+
 
 @dataclass(frozen=True)
 class Version:
@@ -32,10 +35,7 @@ class Version:
 
 @dataclass
 class Chain:
-    """The manifests up to ``last``. ``whole`` is False where one is missing or damaged: nothing rests on it then.
-
-    ``before_us`` maps a manifest's number to its at_us.
-    """
+    """The manifests up to ``last``. ``whole`` is False where one is missing or damaged: nothing rests on it then."""
 
     lake: Path
     last: int = 0
@@ -43,6 +43,7 @@ class Chain:
     hours: dict[int, list[Version]] = field(default_factory=dict)
     """The versions of each hour, from 1."""
     _rows: dict[int, pa.Table] = field(default_factory=dict)
+    _ascending: list[int] = field(default_factory=list)
 
     def version(self, hour: int, upto: int) -> Version | None:
         """Return the version of an hour that stood once manifest ``upto`` was committed."""
@@ -51,25 +52,27 @@ class Chain:
 
     def before(self, hour: int, upto: int) -> Version | None:
         """Return what stood before an hour: the latest earlier one that was published, with ``upto`` or before it."""
-        for number in sorted((one for one in self.hours if one < hour), reverse=True):
-            found = self.version(number, upto)
-            if found:
-                return found
-        return None
+        if len(self._ascending) != len(self.hours):
+            self._ascending = sorted(self.hours)
+        earlier = reversed(self._ascending[: bisect_left(self._ascending, hour)])
+        return next((found for number in earlier if (found := self.version(number, upto))), None)
 
     def rows(self, version: Version) -> pa.Table:
         """Return the coverage rows that a manifest gave an hour. Raises CorruptError, OSError."""
         number = version.manifest.n
         if number not in self._rows:
-            self._rows.clear()
-            self._rows[number] = pq.read_table(manifest.rows_path(self.lake, version.manifest), partitioning=None)
+            path = manifest.rows_path(self.lake, version.manifest)
+            self._rows[number] = pq.read_table(path, partitioning=None)
+            while len(self._rows) > _KEPT_ROWS_FILES:
+                del self._rows[next(iter(self._rows))]
         return self._rows[number].slice(version.entry.first_row, version.entry.coverage_rows)
 
     def claims(self) -> dict[tuple[int, int], Claim]:
-        """Return what the standing versions say of each (hour, shard)."""
+        """Return what the standing versions say of each (hour, shard), imported ones left out: they have no log."""
         return {
             (hour, shard): Claim(read.flush, read.ended)
             for hour, versions in self.hours.items()
+            if versions[-1].entry.reason != "import"
             for shard, read in versions[-1].entry.shards.items()
         }
 

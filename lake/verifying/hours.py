@@ -94,6 +94,20 @@ def same_coverage(derived: pa.Table, stated: pa.Table) -> None:
     raise CorruptError("coverage", 0, f"{stated.num_rows} rows are stated, {derived.num_rows} follow from the files")
 
 
+def _standing(chain: Chain, version: Version) -> Standing:
+    """Return what stood before a version: of the hour that it says it is carried on from, which is the one before it.
+
+    Nothing is carried over an hour that was logged and not published. Raises CorruptError where it says otherwise.
+    """
+    entry = version.entry
+    earlier = chain.before(entry.hour, version.manifest.n)
+    if earlier is None or (entry.after is None and earlier.entry.hour < entry.hour - 1):
+        return Standing.empty()
+    if entry.after != earlier.entry.hour:
+        raise CorruptError("manifest", 0, f"hour {entry.hour} does not go on from hour {earlier.entry.hour}")
+    return standing_of(chain.rows(earlier)).into(entry.hour)
+
+
 def _table(lake: Path, version: Version, table: str, findings: Findings) -> pa.Table | None:
     """Return a table's rows out of its files, None where one of them is not as stated."""
     parts: list[pa.Table] = []

@@ -15,7 +15,7 @@ from lake import paths
 from lake.accounts import accounts_of
 from lake.coverage import derive
 from lake.ends import read_end
-from lake.flush import ConnMark
+from lake.flush import NOT_COUNTED, ConnMark
 from lake.manifest import Account
 from lake.settle import settle
 from lake.sources import Source, read_source
@@ -68,7 +68,8 @@ def _source(home: Path, shard: int, version: Version) -> Source:
 
 
 def _mark_before(account: Account) -> ConnMark:
-    return ConnMark(0, (account.first_seq or 1) - 1, 1, account.apart_total - (account.apart or 0))
+    apart = NOT_COUNTED if account.apart is None else account.apart_total - account.apart
+    return ConnMark(0, (account.first_seq or 1) - 1, 1, apart)
 
 
 def _prove_same(table: str, wanted: pa.Table | None, found: pa.Table | None) -> None:

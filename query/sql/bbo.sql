@@ -69,6 +69,11 @@ CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
   hours_asked AS (
     SELECT unnest(generate_series(kb_hour_start(t0), t1::TIMESTAMPTZ - INTERVAL 1 MICROSECOND, INTERVAL 1 HOUR)) AS start
   ),
+  published AS (
+    SELECT DISTINCT dt, hr FROM coverage
+    WHERE (dt > kb_day(t0) OR (dt = kb_day(t0) AND hr >= kb_hour(t0)))
+      AND (dt < kb_day(t1) OR (dt = kb_day(t1) AND hr <= kb_hour(t1)))
+  ),
   told AS (
     SELECT ticker, state, conn, ts_from, ts_to, end_reason, bases FROM coverage
     WHERE ticker IN (tk, '*') AND channel = 'orderbook'
@@ -84,8 +89,8 @@ CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
     WHERE k.ticker = tk AND k.state = 'known' AND s.state = 'silence' AND s.ts_from < k.ts_to AND k.ts_from < s.ts_to
     UNION ALL
     SELECT 0, h.start, h.start + INTERVAL 1 HOUR, false,
-      CASE WHEN h.start IN (SELECT kb_hour_start(ts_from) FROM told) THEN NULL ELSE 'not_published' END
-    FROM hours_asked AS h
+      CASE WHEN p.dt IS NULL THEN 'not_published' END
+    FROM hours_asked AS h LEFT JOIN published AS p ON p.dt = kb_day(h.start) AND p.hr = kb_hour(h.start)
   ),
   turns AS (
     SELECT DISTINCT greatest(edge, t0::TIMESTAMPTZ) AS ts

@@ -4,7 +4,7 @@ CREATE OR REPLACE VIEW coverage AS
   SELECT * FROM coverage_versions WHERE superseded_at IS NULL;
 
 CREATE OR REPLACE VIEW hours AS
-  SELECT DISTINCT dt, hr, version, manifest, published_at, reason FROM coverage WHERE ticker = '*';
+  SELECT DISTINCT dt, hr, version, manifest, published_at, reason FROM coverage;
 
 CREATE OR REPLACE VIEW deltas AS
   SELECT ticker, ts_recv, ts_exch, conn, seq, side, price_e4, qty_e2, dt, hr FROM orderbook WHERE kind = 1;

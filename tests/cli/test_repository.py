@@ -89,6 +89,17 @@ def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len((ast.get_docstring(function, clean=False) or "").splitlines())
 
 
+def test_the_map_of_modules_names_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = text.split("## Modules, by the way of a record")[1].split("```")[1]
+    places = {path.stem for path in MODULES} | {path.parent.name for path in MODULES}
+    cells = [set(cell.strip().split(", ")) for cell in re.split(r"(?: {2,}|[^a-z_, ])+", drawn) if cell.strip()]
+    listed = [names for names in cells if names & places]
+
+    assert {"endings", "publisher", "published_hour", "corrections"} <= set().union(*listed)
+    assert [names - places for names in listed if names - places] == []
+
+
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -96,3 +107,9 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 def test_a_link_from_one_document_to_another_leads_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identified)
+def test_a_module_that_a_document_names_is_there(path: Path) -> None:
+    for target in re.findall(rf"`((?:{'|'.join(PACKAGES)})/[a-z_/]+\.py)`", path.read_text()):
+        assert (ROOT / target).exists(), target

@@ -12,6 +12,7 @@ from collector.rows import OrderbookRows
 from collector.session import Taken
 from lake import ends, paths
 from lake.ends import End, read_end
+from lake.flush import NOT_COUNTED
 from tests.collector.journals import CONN, H0, T0, Clock, drop, hours, opened, taken
 from tests.model.account import false_ends
 
@@ -254,6 +255,6 @@ def test_old_records_without_the_count_of_what_stands_apart_are_read(tmp_path: P
     path.write_bytes(b"%s\t%08x\n" % (old, crc32(old)))
     again = opened(tmp_path)
     assert again.close_crashed(H0 + 1) == 0
-    assert found(tmp_path).conns[str(CONN)] == (T0, 0, 0, 0)
+    assert found(tmp_path).conns[str(CONN)] == (T0, 0, 0, NOT_COUNTED)
     assert Kind.CLOSE not in hours(tmp_path)[1].table("orderbook")["kind"].to_pylist()
     again.close()

@@ -94,6 +94,8 @@ def test_each_role_in_a_container_records_publishes_answers_and_stops_without_lo
         assert asked["published"] >= 5
         assert asked["wrong"] == []
 
+        counted = stack.containers.execute("serve", "kalshibook", "sql", "--json", "SELECT count(*) AS n FROM orderbook")
+        assert json.loads(counted.stdout)["n"] > 1000, counted.stderr
         assert [stack.told[role] for role in stack.processes if not stack.is_well(role)] == []
         assert stack.stop("collect") == 0
         oracle.refresh()
@@ -113,6 +115,7 @@ def test_each_role_in_a_container_records_publishes_answers_and_stops_without_lo
         assert {role: stack.stop(role) for role in ("collect", "publish", "serve", "exchange")} == dict.fromkeys(
             ("collect", "publish", "serve", "exchange"), 0
         )
+        assert _verified(stack) == 0
 
 
 def test_the_whole_product_as_process_1_leaves_no_zombies_and_stops_when_asked(tmp_path: Path, image: Image) -> None:
@@ -160,6 +163,13 @@ def _again(containers: Containers, killed: str) -> bool:
         words[2:5] == ["-m", "cli", "collect"] and pid != killed and state != "Z"
         for pid, (state, _, _, words) in _processes(containers).items()
     )
+
+
+def _verified(stack: Rehearsal) -> int:
+    """Let a container prove the volume's published hours; return its exit code."""
+    service = {**stack.service("serve"), "command": ["verify"]}
+    with (stack.home / "verify.out").open("wb") as out:
+        return stack.containers.run("verify", service, out, out).wait(120)
 
 
 def _interrogate(stack: Rehearsal, oracle: Oracle, rng: random.Random, seconds: float) -> dict[str, Any]:

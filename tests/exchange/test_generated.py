@@ -76,10 +76,17 @@ def test_the_same_seed_gives_the_same_steps_and_another_does_not() -> None:
 def test_a_short_life_from_listing_to_settlement() -> None:
     steps = until(source(cycle_s=20), 80)
     lives: defaultdict[str, list[str]] = defaultdict(list)
+    cancelled: dict[str, list[Changed]] = {}
     for step in steps:
         if isinstance(step, Milestone):
             kind = step.message["event_type"] if step.message else ""
             lives[step.ticker].append(f"{step.status}:{kind}")
+            if kind == "activated":
+                cancelled[step.ticker] = [
+                    one
+                    for one in steps
+                    if isinstance(one, Changed) and (one.ticker, one.at_us) == (step.ticker, step.at_us)
+                ]
         elif isinstance(step, BookSet):
             lives[step.ticker].append("empty")
         elif isinstance(step, Listed) and step.announce:
@@ -87,9 +94,19 @@ def test_a_short_life_from_listing_to_settlement() -> None:
             lives[step.market.ticker].append("listed")
     whole = [life for life in lives.values() if life[0] == "listed" and life[-1].startswith("finalized")]
     assert whole
+    assert cancelled
+    for ticker, changes in cancelled.items():  # what rested goes, level by level: nothing is left of what was there
+        before = [
+            one for one in steps if isinstance(one, Changed) and one.ticker == ticker and one.at_us < changes[0].at_us
+        ]
+        listed = next(one for one in steps if isinstance(one, Listed) and one.market.ticker == ticker)
+        book = Book(listed.levels)
+        for one in before + changes:
+            book.apply(one.side, one.price_e4, one.change_e2)
+        assert book.levels() == []
     for life in whole:
         assert life == [
-            "listed", "active:", "inactive:deactivated", "active:activated", "empty", "closed:", "empty",
+            "listed", "active:", "inactive:deactivated", "active:activated", "closed:", "empty",
             "determined:determined", "finalized:settled",
         ]  # fmt: skip
     tickers = [step.market.ticker for step in steps if isinstance(step, Listed)]

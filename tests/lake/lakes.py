@@ -4,10 +4,12 @@ Owns the story; what must hold of it stands in the tests.
 """
 
 from pathlib import Path
+from typing import Any
 
 from book.records import HOUR_US
 from book.wire import encode
 from lake.publish import publish_hours
+from lake.verify import Report, verify
 from tests.model.hand import MIDNIGHT_US, SIDS, Hand, S
 
 FIRST = MIDNIGHT_US // HOUR_US - 2
@@ -50,7 +52,6 @@ def build(home: Path, lake: Path) -> None:
     hand.pong(2, third_us + HOUR_US + S)
     hand.pong(2, third_us + HOUR_US + 2 * S)
     publish(home, lake, HOURS[-1])
-    publish(home, lake, CORRECTED, reason="late")
     hand.journal.close()
 
 
@@ -81,3 +82,11 @@ def _trade(hand: Hand, link: int, at_us: int, ticker: str) -> None:
     )
     sid = SIDS["trade"]
     hand.arrive(link, at_us, encode.sequenced("trade", sid, hand.seq(link, sid=sid), body))
+
+
+def look(root: Path, hours: list[int] | None = None, *, with_log: bool = True) -> Report:
+    return verify(root / "lake", root / "home" if with_log else None, hours, lambda _: None)
+
+
+def doubts(root: Path, **how: Any) -> list[str]:
+    return [f"{Path(doubt.path).name}: {doubt.what}" for doubt in look(root, **how).doubts]

@@ -92,13 +92,14 @@ def test_a_move_leaves_no_gap_and_what_the_old_conn_still_brings_falls_to_the_ne
 
 def test_a_move_to_nothing_is_a_gap_until_something_says_more(log: HandLog) -> None:
     log.close("A", T0 + 3 * S, 2, "moved")
-    log.close("A", T0 + 4 * S, 2, "crash")
+    log.close("A", T0 + 4 * S, 2, "moved")
+    log.close("A", T0 + 5 * S, 2, "crash")
     log.flush(H0, {CONN: FAR})
     assert tell(log, H0) == [
         [
             ("known", CONN, S, 3 * S, "moved", 4),
-            ("gap", CONN, 3 * S, 4 * S, "moved", 0),
-            ("gap", CONN, 4 * S, HOUR_US, "crash", 1),
+            ("gap", CONN, 3 * S, 5 * S, "moved", 1),
+            ("gap", CONN, 5 * S, HOUR_US, "crash", 1),
         ]
     ]
 
@@ -133,6 +134,20 @@ def test_an_end_ends_a_gap(log: HandLog) -> None:
     assert tell(log, H0, H0 + 1) == [told, []]
 
 
+def test_a_market_that_opens_again_can_have_a_gap(log: HandLog) -> None:
+    log.close("A", T0 + 3 * S, 2, "market_closed")
+    log.snapshot("A", T0 + 4 * S, 3)
+    log.close("A", T0 + 5 * S, 3, "seq_gap")
+    log.flush(H0, {CONN: FAR})
+    assert tell(log, H0) == [
+        [
+            ("known", CONN, S, 3 * S, "market_closed", 4),
+            ("known", CONN, 4 * S, 5 * S, "seq_gap", 3),
+            ("gap", CONN, 5 * S, HOUR_US, "seq_gap", 0),
+        ]
+    ]
+
+
 def test_a_gap_after_unsubscribing_is_one(log: HandLog) -> None:
     log.close("A", T0 + 3 * S, 2, "unsubscribed")
     log.close("A", T0 + 4 * S, 2, "crash")
@@ -148,6 +163,13 @@ def test_changes_before_a_first_book_make_a_stretch_of_no_length(tmp_path: Path)
     log.snapshot("A", T0 + S, 3, [])
     log.flush(H0, {CONN: FAR})
     assert tell(log, H0) == [[("gap", CONN, 1, 1, None, 2), ("known", CONN, S, HOUR_US, "continues", 1)]]
+
+
+def test_a_stretch_of_no_length_at_the_hours_beginning_stands_for_nothing(tmp_path: Path) -> None:
+    log = HandLog(tmp_path)
+    log.orphan("A", T0, 1)
+    log.flush(H0, {CONN: FAR})
+    assert tell(log, H0, H0 + 1) == [[("gap", CONN, 0, 0, None, 1)], []]
 
 
 def test_a_close_that_reaches_an_earlier_hour_ends_the_book_there_and_opens_it_in_neither(log: HandLog) -> None:

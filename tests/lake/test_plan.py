@@ -118,7 +118,7 @@ def test_new_hours(folders: list[Folder], at: float, waited: dict[int, float], h
         ),
         pytest.param(
             [folder(0), folder(1), folder(2, own=30, ended=False, h0=19)], {0: {0: 10}}, 2.6,
-            [([0], AGAIN), ([1], NEW)], id="before a new hour that does not show it",
+            [([0, 1], AGAIN)], id="with the next new hour, whichever shows it",
         ),
         pytest.param(
             [folder(0), folder(1, own=20, h0=19), folder(2)], {0: {0: 10}}, 5, [([0, 1], AGAIN), ([2], NEW)],

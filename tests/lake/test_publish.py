@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -175,6 +176,25 @@ def test_a_correction_over_midnight_is_one_manifest_with_the_hour_that_shows_it(
     assert "close added: audit_mismatch" in told[0]["detail"]
     assert "deltas" in told[1]["detail"]
     assert {row["ts"].timestamp() * 1_000_000 for row in told} == {published.at_us}
+
+
+def test_a_close_that_comes_meanwhile_is_seen_in_all_hours_or_in_none(lake: Path, tape: Tape) -> None:
+    publish(lake, tape, 0)
+    before = {hour: expected([tape], FIRST + hour, "orderbook") for hour in range(2)}
+
+    def meanwhile(name: str) -> None:
+        if name == f"1.{FIRST + 1}":
+            tape.withdraw("A", FIRST + 3, (FIRST + 1) * HOUR_US - 600 * SECOND_US)
+
+    published = publish(lake, tape, 1, fail_point=meanwhile)
+    assert published is not None
+    assert [entry.hour - FIRST for entry in published.hours] == [1]
+    shelf = shelf_of(lake)
+    assert {hour: stored(shelf, FIRST + hour, "orderbook") for hour in range(2)} == before
+    published = publish(lake, tape, 2)
+    assert published is not None
+    assert [(entry.hour - FIRST, entry.version) for entry in published.hours] == [(0, 2), (1, 2), (2, 1)]
+    assert_holds(lake, [tape], 0, 1, 2)
 
 
 def test_each_correction_of_an_hour_stays_listed(lake: Path, tape: Tape) -> None:
@@ -380,7 +400,6 @@ def test_who_is_beaten_to_a_number_takes_the_next(lake: Path, tape: Tape, ours: 
 def test_others_who_never_stop_are_an_error(lake: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lake.publish.TRIES", 2)
     monkeypatch.setattr(manifest, "put", lambda *_: False)
-    monkeypatch.setattr(manifest, "read", lambda *_: Manifest(1, "", 1, "hour", None, []))  # type: ignore[arg-type]
     with pytest.raises(PublishError, match="2 times"):
         publish(lake, tape, 0)
     assert files_below(lake) == set()
@@ -476,6 +495,18 @@ def test_a_broken_chain_stops_everything(lake: Path, tape: Tape) -> None:
     (paths.table_dir(lake, "coverage") / "_delta_log" / f"{2:020d}.json").unlink()
     path.write_bytes(path.read_bytes().replace(b'"n":2', b'"n":3'))
     with pytest.raises(CorruptError):
+        publish(lake, tape, 2)
+    assert shelf_of(lake).hours() == [FIRST]
+
+
+def test_what_rests_on_an_altered_manifest_is_not_carried_out(lake: Path, tape: Tape) -> None:
+    publish(lake, tape, 0)
+    publish(lake, tape, 1)
+    (paths.table_dir(lake, "coverage") / "_delta_log" / f"{2:020d}.json").unlink()
+    path = paths.manifest_dir(lake) / paths.manifest_name(1)
+    first = manifest.read(lake, 1)
+    path.write_bytes(manifest.encode(msgspec.structs.replace(first, at_us=first.at_us + 1)))
+    with pytest.raises(CorruptError, match="prev"):
         publish(lake, tape, 2)
     assert shelf_of(lake).hours() == [FIRST]
 

@@ -85,6 +85,20 @@ def test_a_close_withdraws_a_checkpoint_that_sorts_after_it_whatever_its_number(
     assert short(settled(log)) == [(1, 1, SNAPSHOT), (2, 1, CHECKPOINT), (2, 1, CLOSE), (3, 1, CLOSE)]
 
 
+def test_a_second_close_with_an_earlier_instant_withdraws_more(log: HandLog) -> None:
+    log.snapshot("A", T0 + 1, 1)
+    log.delta("A", T0 + 2, 2)
+    log.delta("A", T0 + 3, 3)
+    log.close("A", T0 + 4, 3, "clock_step")
+    log.delta("A", T0 + 5, 4)
+    log.close("A", T0 + 3, 2, "seq_gap")
+    log.close("A", T0 + 6, 9, "market_closed")
+    log.flush(H0, {CONN: FAR})
+    assert short(settled(log)) == [
+        (1, 1, SNAPSHOT), (2, 2, DELTA), (3, 2, CLOSE), (3, 3, ORPHAN), (4, 3, CLOSE), (5, 4, ORPHAN), (6, 9, CLOSE),
+    ]  # fmt: skip
+
+
 def test_a_close_logged_later_stands_in_its_own_hour_and_reaches_those_between(log: HandLog) -> None:
     """Logged in H0 + 2, stamped in H0: the rows of both hours and of its own folder, logged before it, are void."""
     log.snapshot("A", T0 + 1, 1)
@@ -246,10 +260,42 @@ def test_two_shards_are_one_hour_and_share_no_market(tmp_path: Path) -> None:
         settle([read_source(tmp_path, 0, H0), read_source(tmp_path, 0, H0 + 1)], Standing.empty())
 
 
+def test_each_shards_closes_reach_its_own_rows(tmp_path: Path) -> None:
+    """Early closes of the second shard: what was logged before each is counted within its own log."""
+    one, two = HandLog(tmp_path), HandLog(tmp_path, 1)
+    other = CONN + 1
+    for number in range(3):
+        one.snapshot("B", T0 + number, number)
+    one.flush(H0, {CONN: FAR})
+    two.snapshot("A", T0 + 1, 5, conn=other)
+    two.close("A", T0 - 1, 4, "seq_gap", conn=other)
+    two.snapshot("A", T0 + 2, 6, conn=other)
+    two.delta("A", T0 + 3, 7, conn=other)
+    two.flush(H0, {other: FAR})
+    hour = settle([read_source(tmp_path, shard, H0) for shard in (0, 1)], Standing.empty())
+    assert [row[:4] for row in rows(hour)] == [
+        ("A", 2, 6, SNAPSHOT), ("A", 3, 7, DELTA), *(("B", number, number, SNAPSHOT) for number in range(3)),
+    ]  # fmt: skip
+
+
 def test_an_hour_with_nothing_in_it_is_empty() -> None:
     hour = settle([Source(0, H0, {}, conns={CONN: ConnMark(1, 2, 1)})], Standing.empty())
     assert hour.tables == {}
     assert hour.counts.rows == {}
+
+
+def test_other_tables_stand_by_their_keys_with_nulls_first(log: HandLog) -> None:
+    for number, seq in enumerate((3, None, 2)):
+        log.trade("B", T0 + 5, seq, f"t{number}")
+    log.trade("A", T0 + 9, None, "a")
+    log.row("lifecycle", ticker="A", ts_recv=T0, conn=7, channel_type="c", event_type="e", message="{}")
+    log.row("lifecycle", ts_recv=T0 + 9, conn=7, channel_type="c", event_type="e", message="{}")
+    log.flush(H0, {CONN: FAR})
+    hour = settled(log)
+    assert [row["trade_id"] for row in plain(hour.tables["trades"])] == ["a", "t1", "t2", "t0"]
+    assert [row["ticker"] for row in plain(hour.tables["lifecycle"])] == [None, "A"]
+    assert hour.counts.rows == {"trades": 4, "lifecycle": 2}
+    assert {name: found.rows for name, found in hour.prints.items()} == {"trades": 4, "lifecycle": 2}
 
 
 def test_rows_of_a_book_stand_by_side_and_price_however_they_were_logged(log: HandLog) -> None:

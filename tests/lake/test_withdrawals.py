@@ -35,11 +35,11 @@ class Logged(NamedTuple):
 logs = st.lists(
     st.builds(
         Logged,
-        ticker=st.sampled_from("AB"),
-        conn=st.integers(0, 1),
+        ticker=st.sampled_from("AAAB"),
+        conn=st.sampled_from((0, 0, 0, 1)),
         ts_recv=st.integers(0, 5),
         seq=st.integers(0, 5),
-        kind=st.sampled_from([int(kind) for kind in Kind]),
+        kind=st.sampled_from([*(int(kind) for kind in Kind), int(Kind.CLOSE)]),
         early=st.booleans(),
     ),
     max_size=25,

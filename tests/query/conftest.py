@@ -9,7 +9,11 @@ import pyarrow as pa
 import pytest
 
 from lake import durable, paths, schemas
+from lake.ends import End, write_end
 from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.manifest import Manifest
+from lake.publish import publish_hours
+from lake.reader import Hour
 from lake.segment import SegmentWriter
 from query.log import Log
 
@@ -38,7 +42,7 @@ class Journal:
         self._flush: FlushWriter | None = None
         self._segments: dict[str, SegmentWriter] = {}
         self._numbers: dict[str, int] = {}
-        self._n = 0
+        self._n = 1
 
     def row(self, table: str, **fields: Any) -> None:
         schema = schemas.TABLES[table]
@@ -182,6 +186,15 @@ class Journal:
             writer.seal({int(conn): (mark.last_frame_us, mark.last_seq) for conn, mark in marks.items()})
         self._segments = {}
 
+    def end(self, *hours: int) -> None:
+        """Say that hours are complete, as of the last flush."""
+        for hour in hours:
+            source = Hour(paths.hour_dir(self.home, self.shard, hour), self.shard, hour)
+            source.poll()
+            named = sorted(path.name for path in source.dir.glob("*.arrow"))
+            marks = {str(conn): mark for conn, mark in source.conns.items()}
+            write_end(self.home, End(self.shard, hour, self._n - 1, named, marks, sorted(source.reach)))
+
     def _open(self, hour: int) -> None:
         self.seal()
         if self._flush:
@@ -201,6 +214,34 @@ class Journal:
             self._segments[table] = writer
         writer.append(pa.RecordBatch.from_pylist(rows, schema=schemas.TABLES[table]))
         return Extent(writer.path.name, *writer.sync())
+
+
+class Press:
+    """The publisher of a home's journals, told which hours are due; ``now_us`` is when it publishes."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.lake = home / "lake"
+        self.now_us = (H0 + 900) * HOUR
+
+    def publish(self, *hours: int, reason: str = "hour") -> Manifest | None:
+        """Publish hours in one manifest; with any reason but ``hour`` also such as are published already."""
+        self.now_us += 1
+        return publish_hours(self.lake, self.home, hours, now_us=lambda: self.now_us, reason=reason)
+
+    def finish(self, journal: Journal, *hours: int) -> Manifest | None:
+        """End hours and publish them."""
+        journal.end(*hours)
+        return self.publish(*hours)
+
+    def log(self, **options: Any) -> Log:
+        """Return a reader of the journal and the lake that looks anew before each question."""
+        return Log(self.home, lambda: (H0 + 1000) * HOUR, lake=self.lake, poll_every_s=0, **options)
+
+
+@pytest.fixture
+def press(tmp_path: Path) -> Press:
+    return Press(tmp_path)
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from book.errors import CorruptError
 from lake import paths
 from lake.schemas import COVERAGE
 from query import status
@@ -17,16 +19,22 @@ H = 496_000
 
 
 class Shelf:
-    """Published hours by hand; counts how often coverage was read."""
+    """Published hours by hand, coverage in files; notes which hours' coverage was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.rows: dict[int, list[dict[str, Any]]] = {}
         self.versions: dict[int, int] = {}
         self.reads: list[int] = []
 
     def publish(self, hour: int, *rows: dict[str, Any]) -> None:
-        self.rows[hour] = list(rows)
+        old = [row | {"superseded_at": (hour + 2) * HOUR} for row in self.rows.get(hour, ())]
+        blank = {field.name: None if field.nullable else 0 for field in COVERAGE}
+        blank |= {"bases": [], "channel": "orderbook", "reason": "hour", "state": "known", "ticker": "*"}
+        self.rows[hour] = [*old, *(blank | row for row in rows)]
         self.versions[hour] = self.versions.get(hour, 0) + 1
+        (file,) = self.coverage_files(hour)
+        pq.write_table(pa.Table.from_pylist(self.rows[hour], COVERAGE), self.folder / file)
 
     def refresh(self) -> bool:
         return True
@@ -37,12 +45,10 @@ class Shelf:
     def coverage_files(self, hour: int) -> tuple[str, ...]:
         return (f"{hour}-{self.versions[hour]}",)
 
-    def standing_rows(self, hour: int) -> pa.Table:
-        self.reads.append(hour)
-        blank = {field.name: None if field.nullable else 0 for field in COVERAGE}
-        blank |= {"bases": [], "channel": "orderbook", "reason": "hour", "state": "known", "ticker": "*", "file": None}
-        rows = [blank | row for row in self.rows[hour]]
-        return pa.Table.from_pylist(rows, COVERAGE)
+    def path(self, table: str, file: str) -> Path:
+        assert table == "coverage"
+        self.reads.append(int(file.partition("-")[0]))
+        return self.folder / file
 
 
 def known(ticker: str, end_reason: str = "continues", audits: int = 0) -> dict[str, Any]:
@@ -56,8 +62,8 @@ def gap(ticker: str, hour: int, start: float, end: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    made = Shelf()
+def shelf(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    made = Shelf(tmp_path_factory.mktemp("coverage"))
     monkeypatch.setattr(status, "Shelf", lambda *_, **__: made)
     return made
 
@@ -178,3 +184,12 @@ def test_an_answer_is_given_again_for_a_while(tmp_path: Path, shelf: Shelf) -> N
 
     shelf.publish(H - 1)
     assert asked.status().hours_published == 0
+
+
+def test_damaged_coverage_is_an_error_of_ours(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.publish(H - 1, known("A"))
+    (file,) = shelf.coverage_files(H - 1)
+    (shelf.folder / file).write_bytes(b"nothing of the kind")
+
+    with pytest.raises(CorruptError, match=file):
+        reader(tmp_path, H * HOUR).status()

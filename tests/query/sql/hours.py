@@ -94,64 +94,74 @@ def publish(
     return files
 
 
-def _pieces(ticker: str, life: Life, rows: list[Row], hour: int) -> list[Piece]:
-    start = hour * HOUR_US
-    found: list[Piece] = []
+class _Walk:
+    """One market's hour, told row by row in published order."""
 
-    def begin(state: str, conn: int, at_us: int) -> None:
-        found.append(Piece(ticker, state, conn, at_us, life.last_hour))
+    def __init__(self, ticker: str, life: Life, hour: int) -> None:
+        self.ticker, self.life, self.hour = ticker, life, hour
+        self.found: list[Piece] = []
+        if life.live is not None:
+            self.begin("known", life.live, hour * HOUR_US)
+        elif life.gap is not None:
+            self.begin("gap", life.gap[1], hour * HOUR_US, life.gap[0])
 
-    def loose(row: Row) -> None:
-        """Begin a stretch of no length, for rows with which nothing began."""
-        begin("gap", row.conn, row.ts_us)
-        found[-1].to_us = row.ts_us
+    def begin(self, state: str, conn: int, from_us: int, reason: str | None = None) -> None:
+        self.found.append(Piece(self.ticker, state, conn, from_us, self.life.last_hour, reason=reason))
 
-    if life.live is not None:
-        begin("known", life.live, start)
-    elif life.gap is not None:
-        begin("gap", life.gap[1], start)
-        found[-1].reason = life.gap[0]
-    for row in rows:
+    def take(self, row: Row) -> None:
+        life = self.life
+        if row.kind == Kind.CLOSE:
+            self.close(row)
+            return
         if row.kind in (Kind.SNAPSHOT, Kind.CHECKPOINT) and life.live != row.conn:
             if life.gap is not None:
-                found[-1].to_us = row.ts_us
+                self.found[-1].to_us = row.ts_us
             life.live, life.gap = row.conn, None
-            begin("known", row.conn, row.ts_us)
-        elif row.kind == Kind.CLOSE:
-            _close(life, found, row, begin, loose)
-            continue
-        if not found:
-            loose(row)
-        found[-1].rows.append(row)
-    for piece in found:
-        if piece.to_us is None:
-            piece.to_us = start + HOUR_US
-            piece.reason = "continues" if piece.state == "known" else piece.reason
-        changes = [row.ts_us for row in piece.rows if row.kind in (Kind.SNAPSHOT, Kind.DELTA)]
-        piece.changed_us = life.changed_us = max(changes, default=life.changed_us)
-    if any(row.kind in (Kind.SNAPSHOT, Kind.CHECKPOINT, Kind.CLOSE) for row in rows):
-        life.last_hour = hour
-    return found
+            self.begin("known", row.conn, row.ts_us)
+        self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Give a row to the last piece; one with which nothing began makes a piece of no length."""
+        if not self.found:
+            self.begin("gap", row.conn, row.ts_us)
+            self.found[-1].to_us = row.ts_us
+        self.found[-1].rows.append(row)
+
+    def close(self, row: Row) -> None:
+        life = self.life
+        if life.live == row.conn:
+            self.add(row)
+            self.found[-1].to_us, self.found[-1].reason = row.ts_us, row.reason
+            life.live = None
+            if row.reason not in OPENS_NO_GAP:
+                life.gap = (row.reason or "", row.conn)
+                self.begin("gap", row.conn, row.ts_us, row.reason)
+        elif life.gap is not None and row.reason in ENDS:
+            self.add(row)
+            self.found[-1].to_us, life.gap = row.ts_us, None
+        else:
+            if life.live is None and life.gap is None and row.reason not in OPENS_NO_GAP:
+                life.gap = (row.reason or "", row.conn)
+                self.begin("gap", row.conn, row.ts_us, row.reason)
+            self.add(row)
+
+    def finish(self, rows: Sequence[Row]) -> list[Piece]:
+        for piece in self.found:
+            if piece.to_us is None:
+                piece.to_us = (self.hour + 1) * HOUR_US
+                piece.reason = "continues" if piece.state == "known" else piece.reason
+            changes = [row.ts_us for row in piece.rows if row.kind in (Kind.SNAPSHOT, Kind.DELTA)]
+            piece.changed_us = self.life.changed_us = max(changes, default=self.life.changed_us)
+        if any(row.kind in (Kind.SNAPSHOT, Kind.CHECKPOINT, Kind.CLOSE) for row in rows):
+            self.life.last_hour = self.hour
+        return self.found
 
 
-def _close(life: Life, found: list[Piece], row: Row, begin: Any, loose: Any) -> None:
-    ends_live = life.live == row.conn
-    if ends_live:
-        found[-1].rows.append(row)
-        found[-1].to_us, found[-1].reason = row.ts_us, row.reason
-        life.live = None
-    elif life.gap is not None and row.reason in ENDS:
-        found[-1].rows.append(row)
-        found[-1].to_us, life.gap = row.ts_us, None
-        return
-    if life.live is None and life.gap is None and row.reason not in OPENS_NO_GAP:
-        life.gap = (row.reason or "", row.conn)
-        begin("gap", row.conn, row.ts_us)
-        found[-1].reason = row.reason
-    if not ends_live:
-        if not found:
-            loose(row)
-        found[-1].rows.append(row)
+def _pieces(ticker: str, life: Life, rows: Sequence[Row], hour: int) -> list[Piece]:
+    walk = _Walk(ticker, life, hour)
+    for row in rows:
+        walk.take(row)
+    return walk.finish(rows)
 
 
 def _row(ticker: str, row: Row) -> dict[str, Any]:

@@ -96,8 +96,9 @@ def instant(ts_us: int) -> datetime:
     return EPOCH + timedelta(microseconds=ts_us)
 
 
-def micros(ts: datetime | None) -> int | None:
-    return None if ts is None else (ts - EPOCH) // timedelta(microseconds=1)
+def number(value: Any) -> Any:
+    """Return an instant in microseconds, anything else as it is."""
+    return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
 
 
 def row(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def row(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> dict
     result = connection.execute(query, list(values))
     names = [column[0] for column in result.description or ()]
     (found,) = result.fetchall()
-    return {n: micros(v) if isinstance(v, datetime) else v for n, v in zip(names, found, strict=True)}
+    return {name: number(value) for name, value in zip(names, found, strict=True)}
 
 
 def book(connection: duckdb.DuckDBPyConnection, ticker: str, ts_us: int) -> Book:
