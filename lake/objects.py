@@ -8,7 +8,8 @@ temporary name, fsync of the folder. Nobody sees a part of an object, and of sev
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,12 +30,13 @@ def put_new(path: Path, data: bytes, step: Step = no_step) -> bool:
     name not durable yet). Raises OSError. Cost: two syncs.
     """
     temporary = temporary_name(path)
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
-    try:
-        durable.write_all(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with gone_on_error(temporary):
+        fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        try:
+            durable.write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     step("temporary")
     try:
         os.link(temporary, path)
@@ -50,6 +52,18 @@ def put_new(path: Path, data: bytes, step: Step = no_step) -> bool:
 def temporary_name(path: Path) -> Path:
     """Return a name beside a file's own that nobody else uses, for writing it."""
     return path.with_name(f"{path.name}.{uuid4().hex}{paths.TEMPORARY_SUFFIX}")
+
+
+@contextmanager
+def gone_on_error(*files: Path) -> Iterator[None]:
+    """Remove files that are being written where that fails: on a full disk each further try would leave more of it."""
+    try:
+        yield
+    except OSError:
+        for file in files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        raise
 
 
 def place(temporary: Path, path: Path) -> None:

@@ -79,12 +79,13 @@ def write_new(lake: Path, table: str, hour: int, rows: pa.Table, step: objects.S
     durable.make_folder(folder)
     step("file")
     temporary = objects.temporary_name(folder / table)
-    write_file(temporary, table, rows)
-    sha256 = objects.sha256_of(temporary)
-    name = f"{uuid4().hex[:8]}-{sha256}" if table == "coverage" else uuid4().hex
-    file = paths.data_file(hour, name)
-    size = temporary.stat().st_size
-    objects.place(temporary, root / file)
+    with objects.gone_on_error(temporary):
+        write_file(temporary, table, rows)
+        sha256 = objects.sha256_of(temporary)
+        name = f"{uuid4().hex[:8]}-{sha256}" if table == "coverage" else uuid4().hex
+        file = paths.data_file(hour, name)
+        size = temporary.stat().st_size
+        objects.place(temporary, root / file)
     step("placed")
     return DataFile(file, size, sha256, rows.num_rows)
 
@@ -95,9 +96,10 @@ def write_rows_file(lake: Path, rows: pa.Table) -> DataFile:
     durable.make_folder(folder)
     name = f"{uuid4().hex}.parquet"
     temporary = objects.temporary_name(folder / name)
-    write_file(temporary, "coverage", rows)
-    data = DataFile(name, temporary.stat().st_size, objects.sha256_of(temporary), rows.num_rows)
-    objects.place(temporary, folder / name)
+    with objects.gone_on_error(temporary):
+        write_file(temporary, "coverage", rows)
+        data = DataFile(name, temporary.stat().st_size, objects.sha256_of(temporary), rows.num_rows)
+        objects.place(temporary, folder / name)
     return data
 
 

@@ -7,7 +7,7 @@ Journal: ``<home>/journal/<shard>/<YYYY-MM-DD>/<HH>/``. Lake: ``<lake>/v1/<table
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from book.records import HOUR_US
@@ -16,6 +16,7 @@ FLUSH_NAME = "flush.jsonl"
 END_NAME = "end.json"
 SIDECAR_SUFFIX = ".json"
 TEMPORARY_SUFFIX = ".tmp"
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _SEGMENT = re.compile(r"([a-z_]+)-(\d{6,})\.arrow")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _HOUR = re.compile(r"[01]\d|2[0-3]")
@@ -52,10 +53,10 @@ def parse_hour(day: str, hour: str) -> int | None:
     if not (_DAY.fullmatch(day) and _HOUR.fullmatch(hour)):
         return None
     try:
-        start = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+        days = date.fromisoformat(day).toordinal() - _EPOCH_DAY
     except ValueError:
         return None
-    return int(start.timestamp()) // 3600 + int(hour)
+    return days * 24 + int(hour)
 
 
 def segment_name(table: str, number: int) -> str:

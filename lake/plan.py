@@ -116,12 +116,17 @@ def _due(hour: int, by_hour: Mapping[int, Sequence[Folder]], now_us: int, ended_
 
 
 def overtaken(folders: Sequence[Folder], published: Mapping[int, Mapping[int, ShardRead] | None]) -> dict[int, int]:
-    """Return the published hours that the log has gone past, each with the stamp of what did so last."""
+    """Return the published hours that the log has gone past, each with the stamp of what did so last.
+
+    Cost: a look at each folder, and at each hour that one of them touches.
+    """
     found: dict[int, int] = {}
-    for hour, shards in published.items():
-        if shards is None:
-            continue
-        for folder in folders:
+    for folder in folders:
+        first = min(folder.touches, default=folder.hour)
+        for hour in range(first, folder.hour + 1):
+            shards = published.get(hour)
+            if shards is None:
+                continue
             read = shards.get(folder.shard, _NOT_READ)
             touches = [touch for touch in _touching(folder, hour) if touch.flush > read.flush]
             if folder.hour == hour and folder.ended and not read.ended:

@@ -4,7 +4,7 @@ Owns one look at the journal and the manifests together, so that all that is dec
 Decides nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from lake import manifest
@@ -29,9 +29,9 @@ class Progress:
         Cost: what is new; the first look reads every manifest and the flush files of hours without END.
         """
         while self._manifests < number:
-            self._manifests += 1
-            for entry in manifest.read(self._lake, self._manifests).hours:
+            for entry in manifest.read(self._lake, self._manifests + 1).hours:
                 self._read[entry.hour] = None if entry.reason == "import" else dict(entry.shards)
+            self._manifests += 1
         self.folders = self._watch.folders()
 
     def newest(self, shard: int) -> int:
@@ -49,6 +49,11 @@ class Progress:
     def overtaken(self) -> list[int]:
         """Return the hours seen whose log has gone past what was read of it, ascending."""
         return sorted(overtaken(self.folders, self._read))
+
+    def reached(self, hours: Collection[int]) -> list[int]:
+        """Return the hours without a folder that what is logged in the folders of some hours reaches, ascending."""
+        found = {early for folder in self.folders if folder.hour in hours for early in folder.touches}
+        return sorted(found - {folder.hour for folder in self.folders})
 
     def plan(self, now_us: int, over_for_s: Callable[[int], float]) -> list[Task]:
         """Return what is to be published now; ``over_for_s`` gives the machine's seconds since an hour ended."""

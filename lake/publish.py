@@ -43,7 +43,8 @@ def publish_hours(
 
     With reason ``hour`` those published already are left out; with any other they are read again and get a new version
     where that differs. In the same manifest come the published hours before them that the log has gone past since they
-    were read, and those after them that rest on what changed. An hour of which there is nothing to tell is not
+    were read, those without a folder that closes logged in these are stamped in, and those after them that rest on what
+    changed. An hour of which there is nothing to tell is not
     published. Returns the manifest, None where there was nothing to publish or another publisher was faster.
     ``fail_point`` is told each step's name; ``progress`` is of this lake and home, made anew where not given.
 
@@ -62,10 +63,15 @@ def publish_hours(
         reads = {source.shard: ShardRead(source.flush, source.end is not None) for source in sources}
         return settle(sources, standing), reads
 
+    def has_closes(hour: int) -> bool:
+        sources = (read_source(home, shard, hour, known.newest(shard)) for shard in paths.shards(home))
+        return any(source.late_closes.num_rows for source in sources)
+
     def start(shelf: Shelf) -> Attempt:
         known.look(shelf.manifest_number())
         wanted = {hour for hour in hours if reason != "hour" or not shelf.published(hour)}
         wanted |= {hour for hour in known.overtaken() if hour < max(wanted, default=0)}
+        wanted |= {hour for hour in known.reached(wanted) if not shelf.published(hour) and has_closes(hour)}
         return Attempt(shelf, home, sorted(wanted), reason, fail_point)
 
     return _publish(lake, start, settled, now_us, fail_point)

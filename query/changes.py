@@ -23,11 +23,13 @@ def changes_after(
     history = shard.history(ticker)
     parts: list[BookRows] = []
     own: BookRows | None = None
+    sorted_already = False
     first = min(base.hour, paths.hour_of(base.ts_us))
     for hour in history.hours_down(max(paths.hour_of(ts_us), base.hour)):
         if hour < first:
             break
-        base_rows, rows = shard.book(hour).stretch(ticker, base, ts_us, exchange=exchange)
+        book = shard.book(hour)
+        base_rows, rows = book.stretch(ticker, base, ts_us, exchange=exchange)
         own = base_rows if base_rows is not None else own
         after = (rows.conn == base.conn) & (rows.kind == Kind.DELTA) & (rows.seq > base.seq) & (rows.ts_us <= ts_us)
         rows = rows.where(after)
@@ -35,10 +37,11 @@ def changes_after(
         if withdrawals.touches(base.conn):
             rows = rows.where(~withdrawals.hidden(base.conn, rows.row + (hour << POS_HOUR_BITS), rows.seq))
         parts.append(rows)
+        sorted_already = bool(book.version)
         if hour == first:
             break
     changes = joined(reversed(parts))
-    if len(parts) > 1 or np.any(changes.seq[1:] < changes.seq[:-1]):
+    if len(parts) > 1 or not (sorted_already or np.all(changes.seq[1:] >= changes.seq[:-1])):
         changes = changes.take(np.argsort(changes.seq, kind="stable"))
     assert own is not None  # noqa: S101 - the base's hour is one of those, or there were no base
     return own, changes

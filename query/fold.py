@@ -7,9 +7,8 @@ import numpy as np
 
 from book.errors import NegativeLevelError
 from book.records import Level
-from query.rows import BookRows
+from query.rows import PRICE_MASK, SIDE_BITS, BookRows
 
-_SIDE_BITS = 14
 _FIRST = np.zeros(1, np.int64)
 
 
@@ -18,18 +17,17 @@ def fold(base: BookRows, changes: BookRows) -> list[Level]:
 
     Raises NegativeLevelError where a level falls below zero. Cost: about 15 us and 10 ns a row.
     """
-    parts = (base, changes) if len(changes) else (base,)
-    slots = [(part.side.astype(np.uint16) << _SIDE_BITS) | part.price_e4.astype(np.uint16) for part in parts]
-    slot, qty_e2 = np.concatenate(slots), np.concatenate([part.qty_e2 for part in parts])
-    if not len(slot):
+    level = np.concatenate((base.level, changes.level))
+    qty_e2 = np.concatenate((base.qty_e2, changes.qty_e2))
+    if not len(level):
         return []
-    order = slot.argsort(kind="stable")  # by counting: slots have 16 bits
-    slot = slot[order]
-    starts = np.concatenate((_FIRST, np.flatnonzero(slot[1:] != slot[:-1]) + 1))
+    order = level.argsort(kind="stable")  # by counting: 16 bits
+    level = level[order]
+    starts = np.concatenate((_FIRST, np.flatnonzero(level[1:] != level[:-1]) + 1))
     total_e2 = np.add.reduceat(qty_e2[order], starts)
     used = np.flatnonzero(total_e2)
-    slot, sizes_e2 = slot[starts[used]], total_e2[used]
-    sides, prices_e4 = slot >> _SIDE_BITS, slot & ((1 << _SIDE_BITS) - 1)
+    level, sizes_e2 = level[starts[used]], total_e2[used]
+    sides, prices_e4 = level >> SIDE_BITS, level & PRICE_MASK
     if len(used) and int(sizes_e2.min()) < 0:
         worst = int(sizes_e2.argmin())
         raise NegativeLevelError(int(sides[worst]), int(prices_e4[worst]), 0, int(sizes_e2[worst]))

@@ -82,6 +82,10 @@ class FolderHour:
         stamps = self._indexes.audits(self.hour).equal.get(ticker, ())
         return max((stamp for stamp in stamps if stamp <= upto_us), default=None)
 
+    def carries(self, ticker: str) -> bool:
+        """Say that it tells of its own rows alone."""
+        return False
+
     def stretch(
         self,
         ticker: str,

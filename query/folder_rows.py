@@ -9,9 +9,10 @@ import numpy as np
 
 from query.index import BookIndex
 from query.memory import Memory
-from query.rows import COLUMNS, BookRows, joined
+from query.rows import BookRows, joined, levels
 
 _JOIN_ROWS = 8192
+_COLUMNS = ("ts_recv", "ts_exch", "conn", "seq", "kind")
 
 
 @dataclass(slots=True)
@@ -95,8 +96,10 @@ def decode(index: BookIndex, ticker: str, first: int, end: int) -> BookRows:
     batch = batches.of_rows(rows)
     new = np.append(True, np.diff(batch) != 0)
     numbers = batch[new]
-    columns = index.hour.integers("orderbook", numbers, COLUMNS)
+    columns = index.hour.integers("orderbook", numbers, (*_COLUMNS, "side", "price_e4", "qty_e2"))
     sizes = batches.sizes(numbers)
     shift = np.cumsum(sizes) - sizes - first_row[numbers]
     chosen = rows + shift[np.cumsum(new) - 1]
-    return BookRows(rows, *(columns[name][chosen] for name in COLUMNS))
+    level = levels(columns["side"][chosen], columns["price_e4"][chosen])
+    ts_us, exch_us, conn, seq, kind = (columns[name][chosen] for name in _COLUMNS)
+    return BookRows(rows, ts_us, exch_us, conn, seq, kind, level, columns["qty_e2"][chosen])

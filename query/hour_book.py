@@ -47,6 +47,9 @@ class HourBook(Protocol):
     def last_audit_us(self, ticker: str, upto_us: int) -> int | None:
         """Return the stamp of a market's last equal audit up to an instant; published hours tell an earlier one too."""
 
+    def carries(self, ticker: str) -> bool:
+        """Say whether what it tells of a market's last change and audit is told of the hours before it too."""
+
     def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
         """Return a base's own rows, where they stand here, and rows among which all are that its book needs from here.
 

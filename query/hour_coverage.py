@@ -7,6 +7,7 @@ heard. Never opens a data file.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -27,8 +28,8 @@ _GROUP_BYTES = 300
 _MARKET_BYTES = 1500
 _ROW_BYTES = 400
 _INTEGERS = (
-    "shard", "conn", "ts_from", "ts_to", "snapshots", "deltas", "first_row", "rows", "last_record_hour", "last_change",
-    "last_audit", "audits",
+    "shard", "conn", "ts_from", "ts_to", "snapshots", "deltas", "orphans", "first_row", "rows", "last_record_hour",
+    "last_change", "last_audit", "audits",
 )  # fmt: skip
 _BASES = ("ts_recv", "conn", "seq", "kind", "row", "rows", "ts_exch")
 
@@ -64,6 +65,8 @@ class Market:
         self.first_row = first_row
         self.end_row = end_row
         self.tally: Tally = NOTHING
+        self.alone: int | None = None
+        """The conn that all its rows are of, where there is no orphan among them; None where they are of several."""
         self.last_record_hour: int | None = None
         """The latest earlier hour with a group of it, None where the hour does not know of one."""
         self.last_change_us: int | None = None
@@ -73,6 +76,11 @@ class Market:
     def size_bytes(self) -> int:
         """Return the memory it holds, about."""
         return _MARKET_BYTES + _GROUP_BYTES * len(self.settled.groups)
+
+    def goes_on(self, base: Group, upto_us: int) -> bool:
+        """Say whether no group stands after a base, up to an instant."""
+        place = bisect_right(self.settled.groups, base.pos, key=_pos)
+        return place == len(self.settled.groups) or self.settled.stamps[place] > upto_us
 
     def row_before(self, ts_us: int) -> int:
         """Return a row before which every row is stamped before an instant: that of the last group before it."""
@@ -90,6 +98,9 @@ class Market:
     def _row(self, place: int) -> int:
         groups = self.settled.groups
         return groups[place].first_row if place < len(groups) else self.end_row
+
+
+_pos = attrgetter("pos")
 
 
 class HourCoverage:
@@ -118,6 +129,7 @@ class HourCoverage:
             return None
         file, first_row, end_row = self._extent(ticker, places)
         market = Market([group for place in places for group in self._groups(place)], file, first_row, end_row)
+        market.alone = self._alone(places)
         market.tally = self._tally(places)
         market.last_change_us = self._instant("last_change", places[-1])
         record_us = self._instant("last_record_hour", places[0])
@@ -200,6 +212,12 @@ class HourCoverage:
                 raise CorruptError(f"coverage of hour {self.hour}", 0, f"the rows of {ticker} are not of one piece")
             end_row = begin + rows
         return file, first_row, end_row
+
+    def _alone(self, places: list[int]) -> int | None:
+        """Return the one conn that all rows are of, None where they are of several or orphans are among them."""
+        conns = {self._value("conn", place) for place in places if self._value("rows", place)}
+        orphans = any(self._value("orphans", place) for place in places)
+        return conns.pop() if len(conns) == 1 and not orphans else None
 
     def _tally(self, places: list[int]) -> Tally:
         last_us = self._instant("last_change", places[-1])

@@ -17,14 +17,12 @@ from pyarrow import parquet as pq
 
 from book.errors import CorruptError
 from lake.batches import Ints
-from lake.reader import NO_INSTANT
 from lake.schemas import PUBLISHED
 from query.memory import Memory
-from query.rows import COLUMNS, BookRows, Numbers, joined, no_instants
+from query.row_group import RowGroup
+from query.rows import BookRows, joined
 
 _OPEN_FILES = 64
-_RECEIVED = tuple(name for name in COLUMNS if name != "ts_exch")
-_OBJECT_BYTES = 500
 _DAMAGE = (OSError, pa.ArrowException, ValueError, KeyError)
 """What pyarrow raises over altered bytes."""
 
@@ -46,8 +44,8 @@ class PartFiles:
         self._memory = memory
         self._open: OrderedDict[tuple[str, str], PartFile] = OrderedDict()
 
-    def book_rows(self, name: str, first_row: int, end_row: int, *, exchange: bool) -> BookRows:
-        """Return rows [first_row, end_row) of an orderbook file; ts_exch where ``exchange`` asks for it.
+    def book_rows(self, name: str, first_row: int, end_row: int, wanted: Sequence[str]) -> BookRows:
+        """Return rows [first_row, end_row) of an orderbook file; columns that are not ``wanted`` may say nothing.
 
         Raises CorruptError. Cost: decodes the row groups that hold them and are not in memory.
         """
@@ -58,19 +56,10 @@ class PartFiles:
         if first < 0 or end_row > int(file.starts[-1]):
             raise CorruptError(file.path, 0, f"it has no rows {first_row} to {end_row}")
         parts: list[BookRows] = []
-        for group in range(first, last + 1):
-            start = int(file.starts[group])
-            begin, end = max(first_row, start), min(end_row, int(file.starts[group + 1]))
-            columns = self._group(file, name, group, COLUMNS if exchange else _RECEIVED)
-            chosen = slice(begin - start, end - start)
-            parts.append(
-                BookRows(
-                    np.arange(begin, end),
-                    columns["ts_recv"][chosen],
-                    columns["ts_exch"][chosen] if exchange else no_instants(end - begin),
-                    *(columns[column][chosen] for column in COLUMNS[2:]),
-                )
-            )
+        for number in range(first, last + 1):
+            start, end = file.starts[number : number + 2].tolist()
+            group = self._group(file, name, number, wanted)
+            parts.append(group.rows(max(first_row, start) - start, min(end_row, end) - start, start))
         return joined(parts)
 
     def row_starts(self, name: str) -> Ints:
@@ -135,29 +124,16 @@ class PartFiles:
             self._open.popitem(last=False)[1].parquet.close()
         return found
 
-    def _group(self, file: PartFile, name: str, group: int, wanted: Sequence[str]) -> dict[str, Numbers]:
-        """Return columns of a row group of the order book."""
-        key = ("group", name, group)
-        kept: dict[str, Numbers] = self._memory.get(key) or {}
-        missing = [column for column in wanted if column not in kept]
-        if not missing:
-            return kept
-        with _checked(file.path):
-            rows = file.parquet.read_row_groups([group], columns=missing, use_threads=False)
-            kept = kept | {column: _integers(rows.column(column)) for column in missing}
-        self._memory.put(key, kept, _OBJECT_BYTES + sum(int(column.nbytes) for column in kept.values()))
+    def _group(self, file: PartFile, name: str, number: int, wanted: Sequence[str]) -> RowGroup:
+        """Return a row group of the order book with the columns that are wanted."""
+        key = ("group", name, number)
+        kept: RowGroup = self._memory.get(key) or RowGroup()
+        missing = kept.missing(wanted)
+        if missing:
+            with _checked(file.path):
+                kept.add(file.parquet.read_row_groups([number], columns=missing, use_threads=False))
+            self._memory.put(key, kept, kept.size_bytes)
         return kept
-
-
-def _integers(column: pa.ChunkedArray) -> Numbers:
-    """Return a column of one row group; null is 0, a null instant NO_INSTANT."""
-    values, null = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks(), 0
-    if pa.types.is_timestamp(values.type):
-        values, null = values.view(pa.int64()), NO_INSTANT
-    if values.null_count:
-        values = values.fill_null(null)
-    found: Numbers = values.to_numpy()
-    return found
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def book_at(
         if newest:
             return newest
         ts_us = log.now_us() if at_us is None else at_us
-        error = refusal.refusal(log, ticker, ts_us, found)
+        error = refusal.refusal(log, ticker, ts_us, found, then=as_of_us is not None)
         last = _last_known(ticker, ts_us, found) if on_gap == "last" and error.code == "data_gap" else None
         if last:
             return last
@@ -174,10 +174,13 @@ def _last_change_us(shard: ShardLog, ticker: str, base: Group) -> int:
 def _last_audit_us(shard: ShardLog, ticker: str, base: Group, ts_us: int) -> int | None:
     """Return the stamp of the last equal audit at or before an instant, looked for since the base's conn began."""
     began = paths.hour_of((base.conn >> 10) * 1000)
-    for hour in reversed(shard.hours_between(paths.hour_start_us(began), ts_us)):
-        found_us = shard.book(hour).last_audit_us(ticker, ts_us)
-        if found_us is not None:
-            return found_us if paths.hour_of(found_us) >= began else None
+    for hour in shard.history(ticker).hours_down(paths.hour_of(ts_us)):
+        book = shard.book(hour)
+        found_us = book.last_audit_us(ticker, ts_us)
+        if found_us is not None and paths.hour_of(found_us) >= began:
+            return found_us
+        if found_us is not None or hour <= began or book.carries(ticker):
+            break
     return None
 
 

@@ -4,6 +4,7 @@ Owns the list of publications, so that hours can be told apart without reading t
 where a manifest cannot be read: then coverage says the same.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -34,6 +35,8 @@ class Publications:
         self.hours: dict[int, tuple[Version, ...]] = {}
         """The versions of each published hour, from 1."""
         self.shards: frozenset[int] = frozenset()
+        self.conn_ends: dict[int, int] = {}
+        """The last hour that was published with messages of each conn, or with how far it was heard."""
         self.last_rewritten = 0
         """The newest publication that gave an hour a version after its first."""
         self._shelf = shelf
@@ -47,7 +50,7 @@ class Publications:
         """
         newest = self._shelf.manifest_number()
         if newest < self._read:
-            self.hours, self._read = {}, 0  # another lake under the same name
+            self.hours, self.conn_ends, self._read = {}, {}, 0  # another lake under the same name
         if not self._unreadable:
             try:
                 while self._read < newest:
@@ -56,7 +59,10 @@ class Publications:
             except CorruptError:
                 self._unreadable = True
         if self._unreadable:
-            self.hours = {hour: _from_coverage(self._shelf.coverage(hour)) for hour in self._shelf.hours()}
+            for hour in self._shelf.hours():
+                rows = self._shelf.coverage(hour)
+                self.hours[hour] = _from_coverage(rows)
+                self._hear(hour, rows["conn"].unique().drop_null().to_pylist())
             self._read = newest
         versions = [version for found in self.hours.values() for version in found]
         self.shards = frozenset(shard for version in versions for shard in version.shards)
@@ -67,6 +73,11 @@ class Publications:
             files = {table: tuple(file.file for file in entry.files.get(table, ())) for table in METADATA}
             version = Version(entry.version, found.n, found.at_us, frozenset(entry.shards), files)
             self.hours[entry.hour] = (*self.hours.get(entry.hour, ()), version)
+            self._hear(entry.hour, entry.conns)
+
+    def _hear(self, hour: int, conns: Iterable[int]) -> None:
+        for conn in conns:
+            self.conn_ends[conn] = max(hour, self.conn_ends.get(conn, hour))
 
 
 def _from_coverage(rows: pa.Table) -> tuple[Version, ...]:

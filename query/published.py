@@ -80,6 +80,10 @@ class Published:
         """Say whether an hour counts in an edition."""
         return _chosen(self._publications.hours.get(hour, ()), edition) is not None
 
+    def conn_end(self, conn: int) -> int | None:
+        """Return the last published hour that tells of a conn, None where none does."""
+        return self._publications.conn_ends.get(conn)
+
     def versions(self, shard: int, edition: Edition) -> Mapping[int, Version]:
         """Return the hours of a shard that an edition has, ascending, each in its version."""
         hours = self._publications.hours

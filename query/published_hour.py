@@ -21,6 +21,7 @@ from query.hour_coverage import Heard, HourCoverage, Market
 from query.intervals import Interval
 from query.memory import Memory
 from query.part_files import PartFiles
+from query.row_group import EXCHANGE, LEAN, RECEIVED
 from query.rows import BookRows, Numbers, joined
 from query.withdrawal import UNTOUCHED, Settled
 
@@ -121,6 +122,11 @@ class PublishedHour:
         stamps = kept.equal.get(ticker, ()) if kept else ()
         return max((stamp for stamp in stamps if stamp <= upto_us), default=before)
 
+    def carries(self, ticker: str) -> bool:
+        """Say whether a market stood when the hour began: then all that was carried up to it is told."""
+        market = self.market(ticker)
+        return market is not None and market.last_record_hour is not None
+
     def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
         """Return a base's own rows where they stand here, and the rows up to the first group after the instant.
 
@@ -129,16 +135,20 @@ class PublishedHour:
         market = self.market(ticker)
         if market is None or market.file is None:
             return None, joined(())
-        own = base.hour == self.hour
-        first_row = base.first_row if own else market.first_row
-        end_row = max(market.row_after(upto_us), first_row + base.rows if own else 0)
-        rows = self._book_rows(market.file, first_row, end_row, exchange=exchange)
-        end = int(rows.ts_us.searchsorted(upto_us, side="right"))
-        if not own:
-            return None, rows.take(slice(0, end))
-        base_rows = rows.take(slice(0, base.rows))
-        self._check(market.file, base, base_rows)
-        return base_rows, rows.take(slice(base.rows, max(base.rows, end)))
+        if base.hour != self.hour:
+            rows = self._book_rows(market.file, market.first_row, market.row_after(upto_us), _wanted(exchange))
+            return None, rows.take(slice(0, int(rows.ts_us.searchsorted(upto_us, side="right"))))
+        first, end = base.first_row, base.first_row + base.rows
+        lean = not exchange and market.alone == base.conn and market.goes_on(base, upto_us)
+        rows = self._book_rows(
+            market.file, first, max(end, market.row_after(upto_us)), LEAN if lean else _wanted(exchange)
+        )
+        own = rows.take(slice(0, base.rows))
+        rows = rows.take(slice(base.rows, max(base.rows, int(rows.ts_us.searchsorted(upto_us, side="right")))))
+        if lean:
+            own, rows = own.told(base.conn, base.kind), rows.told(base.conn, Kind.DELTA)
+        self._check(market.file, base, own)
+        return own, rows
 
     def changes(self, ticker: str, start_us: int, end_us: int) -> Iterator[tuple[BookRows, int]]:
         """Yield a market's rows of a range. Cost: decodes a row group as it is reached."""
@@ -149,7 +159,7 @@ class PublishedHour:
         starts = self._files.row_starts(market.file)
         while first < end:
             upto = min(end, int(starts[np.searchsorted(starts, first, side="right")]))
-            rows = self._book_rows(market.file, first, upto, exchange=True)
+            rows = self._book_rows(market.file, first, upto, EXCHANGE)
             for part in _steps(len(rows)):
                 yield rows.take(part), FAR_US
             first = upto
@@ -208,13 +218,13 @@ class PublishedHour:
         snapshots = self.coverage.snapshots()
         return {conn: FileClock(*_joined(parts), snapshots.get(conn, [])) for conn, parts in shown.items()}
 
-    def _book_rows(self, file: str, first_row: int, end_row: int, *, exchange: bool) -> BookRows:
+    def _book_rows(self, file: str, first_row: int, end_row: int, wanted: Sequence[str]) -> BookRows:
         if not self._checked:
             for part in self.coverage.files("orderbook"):
                 if int(self._files.row_starts(part.name)[-1]) != part.rows:
                     raise CorruptError(part.name, 0, f"it does not have the {part.rows} rows that coverage names")
             self._checked = True
-        return self._files.book_rows(file, first_row, end_row, exchange=exchange)
+        return self._files.book_rows(file, first_row, end_row, wanted)
 
     @staticmethod
     def _check(file: str, base: Group, rows: BookRows) -> None:
@@ -230,6 +240,10 @@ class PublishedHour:
             return rows
         shards = np.bitwise_and(integers(rows["conn"]), (1 << _SHARD_BITS) - 1)
         return rows.filter(pa.array(shards == self._shard))
+
+
+def _wanted(exchange: bool) -> Sequence[str]:
+    return EXCHANGE if exchange else RECEIVED
 
 
 def _joined(parts: list[tuple[Numbers, Numbers, Numbers]]) -> tuple[Numbers, Numbers, Numbers]:

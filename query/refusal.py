@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from book.errors import ApiError
+from query.catalog import MarketVersion
 from query.exchange_clock import Lapsed
 from query.gap import Gap, instant_text
 from query.log import Log
@@ -17,17 +18,18 @@ Finding = tuple[ShardLog, State | Lapsed]
 """A shard and what it knows of the market at the instant."""
 
 
-def refusal(log: Log, ticker: str, ts_us: int, found: Sequence[Finding]) -> ApiError:
+def refusal(log: Log, ticker: str, ts_us: int, found: Sequence[Finding], *, then: bool = False) -> ApiError:
     """Return the refusal that says most.
 
-    The end of a market comes first, then what may yet become known, then a gap, then the absence of data.
+    The end of a market comes first, then what may yet become known, then a gap, then the absence of data. ``then``
+    says that ``found`` is what stood at an earlier time: metadata, which is as of now, has no part in it.
     """
     states = [state for _, state in found]
-    market = log.catalog.markets.get(ticker)
+    market = None if then else log.catalog.markets.get(ticker)
     closed = [state.closed_us for state in states if isinstance(state, Ended)]
     missing = any(isinstance(state, Missing | Lapsed) for state in states)
     if closed or (missing and market and market.is_over(ts_us)):
-        return _closed(log, ticker, closed)
+        return _closed(ticker, market, closed)
     if any(isinstance(state, Unheard) for state in states) or (missing and ts_us > log.now_us()):
         return _unheard(log, ticker, ts_us, states)
     gap = common_gap(found)
@@ -65,8 +67,7 @@ def _gap(ts_us: int, gap: Gap) -> ApiError:
     )
 
 
-def _closed(log: Log, ticker: str, closed: list[int]) -> ApiError:
-    market = log.catalog.markets.get(ticker)
+def _closed(ticker: str, market: MarketVersion | None, closed: list[int]) -> ApiError:
     # closed_at is the venue's close_time, save where the market ended before it.
     marks = [*closed, market.close_us] if market and market.close_us is not None else closed
     closed_at_us = min(marks)

@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lake.batches import Ints
-from lake.reader import NO_INSTANT
 
-COLUMNS = ("ts_recv", "ts_exch", "conn", "seq", "kind", "side", "price_e4", "qty_e2")
+SIDE_BITS = 14
+"""A price has as many bits: the side stands above them."""
+PRICE_MASK = (1 << SIDE_BITS) - 1
 _OBJECT_BYTES = 1200
 Numbers = NDArray[np.signedinteger]
+Levels = NDArray[np.uint16]
+"""Levels of a book as one number each: side << 14 | price_e4."""
 
 
 @dataclass(slots=True)
 class BookRows:
     """Rows of the order book as columns of one length, ascending by row number of their hour.
 
-    An absent instant of the exchange is NO_INSTANT, so are all where they were not asked for.
+    An absent instant of the exchange is NO_INSTANT. Columns that were not asked for say nothing.
     """
 
     row: Ints
@@ -30,8 +33,7 @@ class BookRows:
     conn: Numbers
     seq: Numbers
     kind: Numbers
-    side: Numbers
-    price_e4: Numbers
+    level: Levels
     qty_e2: Numbers
 
     def __len__(self) -> int:
@@ -47,14 +49,18 @@ class BookRows:
             self.conn[chosen],
             self.seq[chosen],
             self.kind[chosen],
-            self.side[chosen],
-            self.price_e4[chosen],
+            self.level[chosen],
             self.qty_e2[chosen],
         )
 
     def where(self, chosen: NDArray[np.bool_]) -> "BookRows":
         """Return the rows chosen by a mask; nothing is copied where that is all of them."""
         return self if chosen.all() else self.take(chosen)
+
+    def told(self, conn: int, kind: int) -> "BookRows":
+        """Return the rows as those of a conn and kind that are known."""
+        conns, kinds = np.full(len(self.row), conn), np.full(len(self.row), kind)
+        return BookRows(self.row, self.ts_us, self.exch_us, conns, self.seq, kinds, self.level, self.qty_e2)
 
     def between(self, first_row: int, end_row: int) -> "BookRows":
         """Return the rows numbered from ``first_row`` up to, not including, ``end_row``."""
@@ -65,19 +71,9 @@ class BookRows:
         """Return the memory the columns hold, about."""
         return _OBJECT_BYTES + sum(int(column.nbytes) for column in self.columns())
 
-    def columns(self) -> tuple[Numbers, ...]:
+    def columns(self) -> tuple[NDArray[np.integer], ...]:
         """Return the columns in the order of the fields."""
-        return (
-            self.row,
-            self.ts_us,
-            self.exch_us,
-            self.conn,
-            self.seq,
-            self.kind,
-            self.side,
-            self.price_e4,
-            self.qty_e2,
-        )
+        return self.row, self.ts_us, self.exch_us, self.conn, self.seq, self.kind, self.level, self.qty_e2
 
 
 def joined(parts: Iterable[BookRows]) -> BookRows:
@@ -86,10 +82,13 @@ def joined(parts: Iterable[BookRows]) -> BookRows:
     if len(found) == 1:
         return found[0]
     if not found:
-        return BookRows(*(np.zeros(0, np.int64) for _ in range(9)))
-    return BookRows(*(np.concatenate(columns) for columns in zip(*(part.columns() for part in found), strict=True)))
+        none = np.zeros(0, np.int64)
+        return BookRows(none, none, none, none, none, none, np.zeros(0, np.uint16), none)
+    return BookRows(*map(np.concatenate, zip(*(part.columns() for part in found), strict=True)))
 
 
-def no_instants(count: int) -> Numbers:
-    """Return a column of absent instants. Cost: none, it is one number."""
-    return np.broadcast_to(np.int64(NO_INSTANT), count)
+def levels(side: Numbers, price_e4: Numbers) -> Levels:
+    """Return sides and prices as one number each; an empty book's row is level 0 of size 0."""
+    found: Levels = np.left_shift(side, SIDE_BITS, dtype=np.uint16, casting="unsafe")
+    np.bitwise_or(found, price_e4, out=found, casting="unsafe")
+    return found

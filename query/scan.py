@@ -15,7 +15,7 @@ from book.records import Kind
 from lake import paths
 from lake.reader import NO_INSTANT
 from query.group import POS_HOUR_BITS
-from query.rows import BookRows
+from query.rows import PRICE_MASK, SIDE_BITS, BookRows
 from query.shard import ShardLog
 
 _TRADE_INSTANTS = ("ts_recv", "ts_exch")
@@ -130,7 +130,8 @@ def _count_before(rows: list[ChangeRow] | list[TradeRow], least_us: int) -> int:
 def _change_rows(ticker: str, rows: BookRows, orphan: NDArray[np.bool_] | None) -> list[ChangeRow]:
     count = len(rows)
     kinds = [int(Kind.DELTA)] * count if orphan is None else np.where(orphan, Kind.ORPHAN, Kind.DELTA).tolist()
-    columns = (rows.ts_us, rows.exch_us, rows.conn, rows.seq, rows.side, rows.price_e4, rows.qty_e2)
+    sides, prices_e4 = rows.level >> SIDE_BITS, rows.level & PRICE_MASK
+    columns = (rows.ts_us, rows.exch_us, rows.conn, rows.seq, sides, prices_e4, rows.qty_e2)
     return [
         ChangeRow(ticker, ts_us, None if exch_us == NO_INSTANT else exch_us, conn, seq, kind, side, price_e4, change_e2)
         for kind, (ts_us, exch_us, conn, seq, side, price_e4, change_e2) in zip(

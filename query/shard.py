@@ -19,7 +19,7 @@ from query.published import NOW, Edition, Published
 from query.published_hour import PublishedHour
 
 _KEPT_HISTORIES = 20_000
-_KEPT_MARKS = 100_000
+_BEFORE_ALL = -(1 << 40)
 _NOTHING = Intervals()
 
 
@@ -39,7 +39,7 @@ class ShardLog:
         self._in_lake: list[int] = []
         self._in_folders: list[int] = []
         self._seen: tuple[int, int] | None = None
-        self._heard: dict[tuple[int, int], int | None] = {}
+        self._heard: dict[int, int | None] = {}
         self._histories: dict[str, History] = {}
 
     def refresh(self) -> None:
@@ -175,15 +175,16 @@ class ShardLog:
     # conns
 
     def known_until(self, conn: int, since_us: int) -> int | None:
-        """Return the stamp of the last frame heard on a conn that was heard at an instant, None where it never was.
+        """Return the stamp of the last frame heard on a conn since an instant, None where it was not heard.
 
-        Cost: where no folder has its mark, the published hours from that instant to its end are looked at, once.
+        Cost: where no folder has its mark, a look at the last published hour that tells of it.
         """
         mark = self.folders.conns.get(conn) if self.folders else None
-        if mark and (not self._in_lake or mark[1] > self._in_lake[-1]):
+        if mark and (not self._in_lake or mark[1] >= self._in_lake[-1]):
             return mark[0].last_frame_us
-        found = self._heard_in_lake(conn, paths.hour_of(since_us))
-        known = [each for each in (found, mark[0].last_frame_us if mark else None) if each is not None]
+        if conn not in self._heard:
+            self._heard[conn] = self._heard_in_lake(conn, paths.hour_of(since_us))
+        known = [each for each in (self._heard[conn], mark[0].last_frame_us if mark else None) if each is not None]
         return max(known, default=None)
 
     def heard_until(self) -> int | None:
@@ -193,17 +194,10 @@ class ShardLog:
         return max([*marks, *([] if newest is None else [newest])], default=None)
 
     def hours_of_conn(self, conn: int, since_us: int) -> list[int]:
-        """Return the hours from an instant on in which a conn that was heard then may have rows, ascending."""
+        """Return the hours from an instant on in which a conn may have rows, ascending."""
         since = paths.hour_of(since_us)
-        found = self._in_folders[bisect_left(self._in_folders, since) :]
-        for place in range(bisect_left(self._in_lake, since), len(self._in_lake)):
-            heard = self._hour(self._in_lake[place]).heard(conn)
-            if heard is None:
-                break
-            found.append(self._in_lake[place])
-            if not heard.goes_on:
-                break
-        return sorted(found)
+        in_lake = self._in_lake[bisect_left(self._in_lake, since) : bisect_right(self._in_lake, self._conn_end(conn))]
+        return sorted([*in_lake, *self._in_folders[bisect_left(self._in_folders, since) :]])
 
     def silence(self, conn: int, ts_us: int) -> Interval | None:
         """Return the silence of a conn that an instant lies in."""
@@ -254,19 +248,17 @@ class ShardLog:
         return found
 
     def _heard_in_lake(self, conn: int, since: int) -> int | None:
-        key = (conn, since)
-        if key in self._heard:
-            return self._heard[key]
-        found: int | None = None
-        for hour in self._in_lake[bisect_left(self._in_lake, since) :]:
-            heard = self._hour(hour).heard(conn)
-            found = heard.until_us if heard else found
-            if heard is None or not heard.goes_on:
-                break
-        if len(self._heard) >= _KEPT_MARKS:
-            self._heard.clear()
-        self._heard[key] = found
-        return found
+        end = bisect_right(self._in_lake, self._conn_end(conn))
+        for place in range(end - 1, bisect_left(self._in_lake, since) - 1, -1):
+            heard = self._hour(self._in_lake[place]).heard(conn)
+            if heard is not None:
+                return heard.until_us
+        return None
+
+    def _conn_end(self, conn: int) -> int:
+        """Return the last published hour that tells of a conn, one before all hours where none does."""
+        end = self._published.conn_end(conn) if self._published else None
+        return _BEFORE_ALL if end is None else end
 
     # markets
 

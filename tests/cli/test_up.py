@@ -63,6 +63,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["KALSHIBOOK_PORT"])), Handler).serve_forever()
 """
+LEASH = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+"""
+"""Ends a fake child with ``up``, however that went, as real ones do."""
 DRIVER = """
 import os, sys
 from cli import supervisor, up
@@ -128,7 +133,7 @@ def start(
     port = free_port()
     clean |= {"KALSHIBOOK_HOME": str(home), "KALSHIBOOK_PORT": str(port)} | environ
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, exchange, collect, publish, SERVE],
+        [sys.executable, "-c", DRIVER, *(LEASH + code for code in (exchange, collect, publish, SERVE))],
         env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
     )  # fmt: skip
     bound = threading.Timer(60, process.kill)  # reading its lines waits for ever otherwise

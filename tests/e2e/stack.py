@@ -70,6 +70,11 @@ class Stack:
         self._start("serve", "serve")
         until(self._answers, 30)
 
+    def command(self, *arguments: str) -> int:
+        """Run an operator's command on the home to its end; return its exit code."""
+        line = [sys.executable, "-m", "cli", *arguments]
+        return subprocess.run(line, cwd=ROOT, env=self.env, timeout=300, check=False).returncode
+
     def kill(self, role: str) -> None:
         """Kill a process without warning."""
         process = self.processes.pop(role)

@@ -65,6 +65,7 @@ def test_books_are_right_in_published_hours_in_segments_and_between(
         assert every.wrong == []
         assert every.refused.total() <= every.asked // 100
 
+        assert stack.command("verify", "--all") == 0
         sql = SqlLake(stack.lake)
         assert [wrong for question in asked if (wrong := sql.wrong(oracle, *question))] == []
         figures.append(

@@ -1,4 +1,4 @@
-"""The recorded day with the collector killed at ten random moments, and stalls of 5, 12 and 25 seconds."""
+"""The recorded day with collector and publisher killed at ten random moments, and stalls of 5, 12 and 25 seconds."""
 
 import random
 from pathlib import Path
@@ -10,7 +10,8 @@ from tests.e2e.client import book
 from tests.e2e.journalwatch import JournalWatch
 from tests.e2e.oracle import Oracle
 from tests.e2e.outages import Outage, check
-from tests.e2e.stack import Stack, running
+from tests.e2e.publication import published_hours
+from tests.e2e.stack import Stack, running, until
 
 KILLS = 10
 STALLS_S = (5, 12, 25)
@@ -42,8 +43,10 @@ class Storm:
                 self._stall(elapsed_s, stall_s)
             else:
                 self._stack.kill("collect")
+                self._stack.kill("publish")
                 self.outages.append(Outage("crash", self._stack.shown_now_us()))
                 self._ask_blind()
+                self._stack.start_publisher()
                 self._stack.start_collector()
 
     def _stall(self, elapsed_s: float, stall_s: int) -> None:
@@ -69,8 +72,9 @@ def test_kills_and_stalls_at_twenty_fold_speed(tmp_path: Path, recorded_data: Pa
     rng = random.Random(11)
     with running(tmp_path, shown="2026-08-10T21:45:30Z", rate=20, KALSHIBOOK_AUDIT_EVERY_S="10") as stack:
         storm, watch = Storm(stack, rng, markets), JournalWatch(tmp_path)
-        play(stack, folder, markets, storm)
+        play(stack, folder, markets, storm, publish=True)
         watch.stop()
+        until(lambda: len(published_hours(stack)) >= 2, 60)
         assert len(storm.outages) == KILLS + len(STALLS_S)
         assert storm.answered_blind == []
         assert watch.lost() == []
@@ -84,3 +88,4 @@ def test_kills_and_stalls_at_twenty_fold_speed(tmp_path: Path, recorded_data: Pa
         figures.append(f"{stack.home.name}: {tally}")
         assert tally.wrong == []
         assert tally.refused.total() <= tally.asked // 100
+        assert stack.command("verify", "--all") == 0

@@ -217,6 +217,16 @@ def test_a_quiet_market_goes_on_with_its_book(log: HandLog) -> None:
     assert (quiet["first_seq"], quiet["last_seq"], quiet["deltas"]) == (None, None, 0)
 
 
+def test_an_audit_at_the_very_end_of_a_span_is_no_longer_in_it(log: HandLog) -> None:
+    log.audit("A", T0 + 3 * S - 1, 3)
+    log.audit("A", T0 + 3 * S, 4)
+    log.close("A", T0 + 3 * S, 4, "market_closed")
+    log.flush(H0, {CONN: FAR})
+    (link,) = chain(log.home, [H0])
+    (known,) = [row for row in plain(link.coverage) if row["ticker"] == "A"]
+    assert (known["audits"], known["last_audit"]) == (1, T0 + 3 * S - 1)
+
+
 def test_an_empty_book_is_a_book(log: HandLog) -> None:
     log.snapshot("A", T0 + 3 * S, 3, [])
     log.flush(H0, {CONN: FAR})
@@ -248,6 +258,7 @@ def test_conns_and_silences_are_told_of_no_market(log: HandLog) -> None:
     young = (born // 1000) << 10
     log.snapshot("B", born + 5, 1, conn=young)
     conns = {CONN: (T0 + HOUR_US - 1, 7, 0), NEXT: (T0 + 4 * S, 9, 0), young: (T0 + HOUR_US, 3, 1)}
+    conns[CONN - 1024] = (T0 - 1, 5, 0)  # not heard in this hour
     log.flush(H0, conns, [Silence(CONN, T0 - 5, T0 + 3 * S), Silence(CONN, T0 + 5 * S, T0 + 9 * S)])
     log.flush(H0 + 1, {young: (T0 + HOUR_US + 5, 4, 1), CONN: (T0 + HOUR_US - 1, 7, 0)}, [
         Silence(young, T0 + 20 * S, T0 + 2 * HOUR_US),

@@ -19,7 +19,16 @@ ACCOUNT = Account(0, 1, 2, 3, 0, 0, 1, 4, None, 1, 11, True, 4)
 def made(number: int, prev: str = "", at_us: int = 1) -> Manifest:
     data = DataFile("dt=2026-06-22/hr=22/x.parquet", 10, "ab", 3)
     entry = HourEntry(
-        495_046, 1, "hour", {0: ShardRead(7, True)}, {"trades": [data]}, {5: ACCOUNT}, {"rows": {"trades": 3}}, None, 0, 4
+        495_046,
+        1,
+        "hour",
+        {0: ShardRead(7, True)},
+        {"trades": [data]},
+        {5: ACCOUNT},
+        {"rows": {"trades": 3}},
+        None,
+        0,
+        4,
     )
     return Manifest(number, prev, at_us, "hour", DataFile("rows.parquet", 1, "cd", 4), [entry])
 

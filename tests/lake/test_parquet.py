@@ -1,5 +1,6 @@
 """Data files: read back as written, laid out as said, split where large; the same rows give the same bytes."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,17 @@ def test_an_object_is_put_once(tmp_path: Path) -> None:
     assert not objects.put_new(tmp_path / "one", b"second")
     assert (tmp_path / "one").read_bytes() == b"first"
     assert [entry.name for entry in tmp_path.iterdir()] == ["one"]
+
+
+def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    rows = filled("orderbook", 500)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            parquet.write_new(tmp_path, "orderbook", FIRST, rows)
+        with pytest.raises(OSError, match="File too large"):
+            objects.put_new(tmp_path / "object", bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

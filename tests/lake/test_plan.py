@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from book.records import HOUR_US
+from lake import plan as planning
 from lake.manifest import ShardRead
 from lake.plan import MINUTE_US, Folder, Task, Touch, plan, read_up_to
 
@@ -166,6 +167,22 @@ def test_who_reads_all_that_is_told_has_nothing_left_to_do() -> None:
             published |= {hour: read_up_to(folders, hour) for hour in tasks[0].hours}
         assert plan(folders, published, now_us, dict.fromkeys(range(H, H + 4), 60.0)) == []
         assert set(published) == {one.hour for one in folders}
+
+
+def test_a_look_at_many_hours_costs_one_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    real = planning._touching
+
+    def counted(one: Folder, hour: int) -> list[Touch]:
+        looked.append(hour)
+        return real(one, hour)
+
+    monkeypatch.setattr(planning, "_touching", counted)
+    folders = [folder(hour, own=10 * hour + 1) for hour in range(200)]
+    folders[150] = folder(150, own=1501, h140=1502)
+    published = {hour: {0: 10 * hour + 1} for hour in range(200)}
+    assert planned(folders, published, at=400) == [(list(range(140, 151)), AGAIN)]
+    assert len(looked) <= 2 * len(folders)
 
 
 def test_a_task_names_its_hours() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -223,6 +224,22 @@ def test_a_fingerprint_is_of_the_set_of_rows_whatever_their_order_and_form() -> 
 
 
 # the fold
+
+
+def test_only_later_changes_of_the_bases_conn_are_added() -> None:
+    rows = [
+        row("A", 1, 5, SNAPSHOT, 0, 10, 10),
+        row("A", 2, 4, DELTA, 0, 10, 1),
+        row("A", 3, 5, DELTA, 0, 10, 2),
+        row("A", 4, 6, DELTA, 0, 10, 4, conn=NEXT),
+        row("A", 5, 7, ORPHAN, 0, 10, 8),
+        row("A", 6, 8, DELTA, 0, 10, 16),
+    ]
+    published = table(rows)
+    one = np.array([1])
+    folded = fold(book_columns(published), level_columns(published), Stretches(one - 1, one, one + 5))
+    assert folded.qty_e2.tolist() == [26]
+
 
 changes = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from((0, 1, 4500, 9999, 10_000)), st.integers(-3, 4)), max_size=30

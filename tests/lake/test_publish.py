@@ -1,80 +1,22 @@
-"""Publishing: what is logged is what is read, new versions replace old ones as of a time, and no doubt is published."""
+"""Publishing: what is logged is what is read, and new versions replace old ones as of a time."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
 
-from book.errors import CorruptError, LakeError, ProofError, PublishError
+from book.errors import LakeError, ProofError, PublishError
 from book.records import HOUR_US
-from lake import accounts, carry_out, delta, manifest, objects, parquet, paths
+from lake import accounts, manifest, objects, parquet, paths
+from lake.drafts import draft
 from lake.flush import ConnMark
-from lake.manifest import Manifest
 from lake.publish import publish_hours, publish_settled, standing_before
 from lake.settle import settle
-from lake.shelf import Shelf
 from lake.sources import read_source
-from tests.lake.forks import Forks, job
-from tests.lake.tapes import FIRST, SECOND_US, Tape, expected, found
-
-NOW_US = (FIRST + 9) * HOUR_US
-TABLES = ("orderbook", "trades", "audits")
-
-
-def publish(lake: Path, tape: Tape, *hours: int, reason: str = "hour", **more: objects.Step) -> Manifest | None:
-    return publish_hours(
-        lake, tape.home, [FIRST + hour for hour in hours], now_us=lambda: NOW_US, reason=reason, **more
-    )
-
-
-def shelf_of(lake: Path) -> Shelf:
-    shelf = Shelf(lake)
-    shelf.refresh()
-    return shelf
-
-
-def stored(shelf: Shelf, hour: int, table: str, as_of_us: int | None = None) -> list[tuple[object, ...]]:
-    """Return the rows of the files that an hour's coverage names, sorted."""
-    rows = shelf.standing_rows(hour, as_of_us)
-    rows = rows.filter(pc.and_(pc.equal(rows["state"], "table"), pc.equal(rows["channel"], table)))
-    files = [parquet.read_file(shelf.path(table, file), table) for file in rows["file"].to_pylist()]
-    return sorted((one for file in files for one in found(file)), key=repr)
-
-
-def assert_holds(lake: Path, tapes: list[Tape], *hours: int) -> None:
-    """Compare what is published with what was logged: by coverage, and as Delta tells it to a reader of its own."""
-    shelf = shelf_of(lake)
-    for hour in hours:
-        place = paths.partition(FIRST + hour)
-        for table in TABLES:
-            wanted = expected(tapes, FIRST + hour, table)
-            assert stored(shelf, FIRST + hour, table) == wanted, (hour, table)
-            seen = pl.scan_delta(str(paths.table_dir(lake, table)))
-            seen = seen.filter((pl.col("dt") == place["dt"]) & (pl.col("hr") == int(place["hr"])))
-            assert seen.select(pl.len()).collect().item() == len(wanted)
-
-
-def files_below(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*.parquet") if "_delta_log" not in path.parts}
-
-
-@pytest.fixture
-def tape(tmp_path: Path) -> Tape:
-    tape = Tape(tmp_path / "home")
-    for hour in range(3):
-        tape.write_hour(FIRST + hour, flushes=2, deltas=10)
-    return tape
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return tmp_path / "lake"
+from lake.standing import Standing
+from tests.lake.publishing import NOW_US, TABLES, assert_holds, close_of, files_below, late, publish, shelf_of, stored
+from tests.lake.tapes import FIRST, SECOND_US, Tape, expected
 
 
 def test_what_was_logged_is_what_is_read(lake: Path, tape: Tape) -> None:
@@ -120,13 +62,6 @@ def test_several_hours_are_one_manifest(lake: Path, tape: Tape) -> None:
     assert [entry.hour for entry in published.hours] == [FIRST, FIRST + 1, FIRST + 2]
     assert published.rows_file.rows == sum(entry.coverage_rows for entry in published.hours)
     assert_holds(lake, [tape], 0, 1, 2)
-
-
-def late(tape: Tape, shard: int = 1) -> Tape:
-    """Return a shard whose log of the first hour comes only now."""
-    other = Tape(tape.home, shard, (f"L{shard}",), seed=shard)
-    other.write_hour(FIRST, flushes=1, deltas=8)
-    return other
 
 
 def test_late_rows_make_a_new_version_and_the_old_one_stays_readable(lake: Path, tape: Tape) -> None:
@@ -221,7 +156,7 @@ def test_hours_that_rest_on_what_changed_follow(lake: Path, tape: Tape) -> None:
     known = {(hour, "known") for hour in range(3)}
     assert _told(lake, "Q", 3) == known
     base_us = quiet.rows[FIRST]["orderbook"][-1]["ts_recv"]
-    quiet.flush(FIRST + 3, quiet.last_us + 1, orderbook=[_close(quiet, "Q", base_us + 1)])
+    quiet.flush(FIRST + 3, quiet.last_us + 1, orderbook=[close_of(quiet, "Q", base_us + 1)])
     published = publish(lake, tape, 0, reason="late")
     assert published is not None
     assert [entry.hour - FIRST for entry in published.hours] == [0, 1, 2]
@@ -309,7 +244,7 @@ def test_a_message_that_stands_nowhere_stops_the_hour(lake: Path, tmp_path: Path
     tape = Tape(tmp_path / "home")
     tape.write_hour(FIRST, end=False, books_only=True)
     tape.seq[tape.book_conn] += 2
-    closes = [_close(tape, "A", tape.last_us + 2, "seq_gap")] if gap else []
+    closes = [close_of(tape, "A", tape.last_us + 2, "seq_gap")] if gap else []
     tape.flush(FIRST, tape.last_us + 3, orderbook=closes)
     tape.flush(FIRST + 1, (FIRST + 1) * HOUR_US + 1)
     tape.end(FIRST)
@@ -322,204 +257,6 @@ def test_a_message_that_stands_nowhere_stops_the_hour(lake: Path, tmp_path: Path
         publish(lake, tape, 0)
     assert shelf_of(lake).hours() == []
     assert files_below(lake) == set()
-
-
-def _alter(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 1
-    path.write_bytes(data)
-
-
-def _other_rows(path: Path) -> None:
-    rows = parquet.read_file(path, "orderbook")
-    last = rows.num_rows - 1
-    parquet.write_file(path, "orderbook", pa.concat_tables([rows.slice(0, last), rows.slice(last - 1, 1)]))
-
-
-@pytest.mark.parametrize("damage", [_alter, _other_rows, lambda path: path.unlink()])
-def test_a_file_that_holds_something_else_is_not_published(
-    lake: Path, tape: Tape, damage: Callable[[Path], None]
-) -> None:
-    publish(lake, tape, 0)
-    before = files_below(lake)
-
-    def step(name: str) -> None:
-        if name == f"1.{FIRST + 1}.orderbook.placed":
-            (path,) = (lake / "v1" / "orderbook").glob(f"dt=*/hr={paths.partition(FIRST + 1)['hr']}/*.parquet")
-            damage(path)
-
-    with pytest.raises((ProofError, CorruptError)):
-        publish(lake, tape, 1, fail_point=step)
-    assert shelf_of(lake).hours() == [FIRST]
-    assert manifest.last_number(lake) == 1
-    assert files_below(lake) == before
-    assert publish(lake, tape, 1) is not None
-    assert_holds(lake, [tape], 0, 1)
-
-
-@pytest.mark.parametrize("at", ["1.rows", "2.manifest", "2.manifest.temporary"])
-def test_who_is_beaten_to_an_hour_leaves_it(lake: Path, tape: Tape, at: str) -> None:
-    seen: list[str] = []
-
-    def step(name: str) -> None:
-        seen.append(name)
-        if name == at and seen.count(at) == 1:
-            assert publish(lake, tape, 0) is not None
-
-    assert publish(lake, tape, 0, fail_point=step) is None
-    assert manifest.last_number(lake) == 1
-    assert shelf_of(lake).version(FIRST) == 1
-    assert_holds(lake, [tape], 0)
-    named = {file.file for files in manifest.read(lake, 1).hours[0].files.values() for file in files}
-    left = {
-        name.partition("/")[2] for name in files_below(lake / "v1") if not name.startswith(("coverage", "manifest"))
-    }
-    assert left == named
-    assert len([name for name in files_below(lake / "v1") if name.startswith("manifest")]) == 1
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (1, 0)])
-def test_who_is_beaten_to_a_number_takes_the_next(lake: Path, tape: Tape, ours: int, theirs: int) -> None:
-    seen: list[str] = []
-
-    def step(name: str) -> None:
-        seen.append(name)
-        if name == "2.manifest" and seen.count(name) == 1:
-            assert publish(lake, tape, theirs) is not None
-
-    published = publish(lake, tape, ours, fail_point=step)
-    assert published is not None
-    assert published.n == 2
-    assert published.prev == manifest.link(lake, 1)
-    assert_holds(lake, [tape], 0, 1)
-    # Whoever came first, the later hour rests on the earlier one.
-    told = shelf_of(lake).standing_rows(FIRST + 1)
-    assert pc.sum(pc.is_valid(told["last_record_hour"])).as_py() > 0
-
-
-def test_others_who_never_stop_are_an_error(lake: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lake.publish.TRIES", 2)
-    monkeypatch.setattr(manifest, "put", lambda *_: False)
-    with pytest.raises(PublishError, match="2 times"):
-        publish(lake, tape, 0)
-    assert files_below(lake) == set()
-
-
-def test_what_was_decided_is_finished_before_anything_else(lake: Path, tape: Tape) -> None:
-    class Dead(BaseException):
-        pass
-
-    def die(name: str) -> None:
-        if name == "2.decided":
-            raise Dead
-
-    with pytest.raises(Dead):
-        publish(lake, tape, 0, fail_point=die)
-    assert shelf_of(lake).hours() == []
-    published = publish(lake, tape, 1)
-    assert published is not None
-    assert published.n == 2
-    assert_holds(lake, [tape], 0, 1)
-
-
-def test_a_manifest_is_durable_before_it_is_carried_out(
-    lake: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
-    fsync = os.fsync
-
-    def watched(fd: int) -> None:
-        done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
-        fsync(fd)
-
-    class Dead(BaseException):
-        pass
-
-    def die(name: str) -> None:
-        if name == "2.manifest.linked":
-            raise Dead
-
-    with pytest.raises(Dead):
-        publish(lake, tape, 0, fail_point=die)
-    monkeypatch.setattr(os, "fsync", watched)
-    carry_out.finish(lake, done.append)
-    first = next(place for place, name in enumerate(done) if name.startswith("3."))
-    assert done[first - 2 : first] == ["0000000001.json", "manifest"]
-    assert_holds(lake, [tape], 0)
-    done.clear()
-    carry_out.finish(lake, done.append)
-    assert done == ["0000000001.json", "manifest", f"{1:020d}.json", "_delta_log"]
-
-
-def test_files_are_durable_before_they_are_decided(lake: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    fsync = os.fsync
-
-    def watched(fd: int) -> None:
-        done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).parent.name)
-        done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
-        fsync(fd)
-
-    carry_out.finish(lake)
-    monkeypatch.setattr(os, "fsync", watched)
-    published = publish(lake, tape, 0, fail_point=done.append)
-    assert published is not None
-    before = done[: done.index("2.manifest")]
-    for table, files in published.hours[0].files.items():
-        assert len(files) == 1
-        placed = before.index(f"1.{FIRST}.{table}.placed")
-        hour = Path(files[0].file).parent
-        assert [hour.parent.name, hour.name] == before[placed - 2 : placed]
-        assert before[placed - 3].startswith(f"{table}.")
-    assert before[-2:] == ["v1", "manifest"]
-
-
-def test_a_lake_whose_coverage_log_was_lost_tells_it_again(lake: Path, tape: Tape) -> None:
-    for hour in range(2):
-        publish(lake, tape, hour)
-    late(tape)
-    publish(lake, tape, 0, reason="late")
-    before = {hour: shelf_of(lake).coverage(hour).to_pylist() for hour in (FIRST, FIRST + 1)}
-    log = paths.table_dir(lake, "coverage") / "_delta_log"
-    for name in (f"{version:020d}.json" for version in (2, 3)):
-        (log / name).unlink()
-    assert shelf_of(lake).version(FIRST) == 1
-    carry_out.finish(lake)
-    assert {hour: shelf_of(lake).coverage(hour).to_pylist() for hour in (FIRST, FIRST + 1)} == before
-
-
-def test_a_broken_chain_stops_everything(lake: Path, tape: Tape) -> None:
-    publish(lake, tape, 0)
-    publish(lake, tape, 1)
-    path = paths.manifest_dir(lake) / paths.manifest_name(2)
-    (paths.table_dir(lake, "coverage") / "_delta_log" / f"{2:020d}.json").unlink()
-    path.write_bytes(path.read_bytes().replace(b'"n":2', b'"n":3'))
-    with pytest.raises(CorruptError):
-        publish(lake, tape, 2)
-    assert shelf_of(lake).hours() == [FIRST]
-
-
-def test_what_rests_on_an_altered_manifest_is_not_carried_out(lake: Path, tape: Tape) -> None:
-    publish(lake, tape, 0)
-    publish(lake, tape, 1)
-    (paths.table_dir(lake, "coverage") / "_delta_log" / f"{2:020d}.json").unlink()
-    path = paths.manifest_dir(lake) / paths.manifest_name(1)
-    first = manifest.read(lake, 1)
-    path.write_bytes(manifest.encode(msgspec.structs.replace(first, at_us=first.at_us + 1)))
-    with pytest.raises(CorruptError, match="prev"):
-        publish(lake, tape, 2)
-    assert shelf_of(lake).hours() == [FIRST]
-
-
-def test_altered_coverage_rows_are_not_committed(lake: Path, tape: Tape) -> None:
-    def alter(name: str) -> None:
-        if name == "2.decided":
-            (path,) = paths.manifest_dir(lake).glob("*.parquet")
-            _alter(path)
-
-    with pytest.raises(CorruptError, match="sha256"):
-        publish(lake, tape, 0, fail_point=alter)
-    assert shelf_of(lake).hours() == []
 
 
 def settled(tape: Tape, lake: Path, hour: int):  # type: ignore[no-untyped-def]
@@ -574,37 +311,6 @@ def test_a_conn_without_a_mark_before_is_counted_from_its_first_message(tape: Ta
         accounts.accounts_of(hour)
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(60, marks=pytest.mark.fault)])
-def test_two_publishers_at_once_publish_each_hour_once(lake: Path, tape: Tape, rounds: int) -> None:
-    forks = Forks()
-    try:
-        for hour in range(3, rounds):
-            tape.write_hour(FIRST + hour, flushes=1, deltas=6)
-        for hour in range(0, rounds, 2):
-            hours = [FIRST + hour, FIRST + hour + 1]
-            jobs = [job(lake, tape.home, part, NOW_US) for part in (hours, hours[:1], hours[1:])]
-            assert forks.run(*jobs) == [0, 0, 0]
-            forks.run(job(lake, tape.home, hours, NOW_US))
-        assert_holds(lake, [tape], *range(rounds))
-        shelf = shelf_of(lake)
-        for hour in range(rounds):
-            rows = shelf.coverage(FIRST + hour)
-            standing = shelf.standing_rows(FIRST + hour)
-            # An hour that was published before the one it rests on gets a second version with it; none gets two alike.
-            assert set(rows["version"].to_pylist()) in ({1}, {1, 2})
-            assert len(set(standing["version"].to_pylist())) == 1
-            assert len(delta.files_of(DeltaTable(paths.table_dir(lake, "coverage")), [FIRST + hour])) == 1
-        for number in range(1, manifest.last_number(lake) + 1):
-            manifest.read_chained(lake, number)
-    finally:
-        forks.close()
-
-
-def _close(tape: Tape, ticker: str, at_us: int, reason: str = "seq_gap") -> dict[str, object]:
-    seq = max(row["seq"] for rows in tape.rows.values() for row in rows["orderbook"] if row["ticker"] == ticker)
-    return {"ticker": ticker, "ts_recv": at_us, "conn": tape.book_conn, "seq": seq, "kind": 3, "reason": reason}
-
-
 def _told(lake: Path, ticker: str, hours: int) -> set[tuple[int, str]]:
     shelf = shelf_of(lake)
     return {
@@ -613,3 +319,22 @@ def _told(lake: Path, ticker: str, hours: int) -> set[tuple[int, str]]:
         for row in shelf.standing_rows(FIRST + hour).to_pylist()
         if row["ticker"] == ticker
     }
+
+
+def test_an_hour_in_several_files_is_told_by_their_own_rows(lake: Path, tape: Tape) -> None:
+    rows = settled(tape, lake, 0)
+    made = draft(lake, rows, Standing.empty(), shards={}, conns={}, step=objects.no_step, max_rows=12)
+    files = {data.file: data.rows for data in made.files["orderbook"]}
+    assert len(files) > 1
+    told = [row for row in made.rows.to_pylist() if row["state"] == "known"]
+    for file in files:
+        read = parquet.read_file(paths.table_dir(lake, "orderbook") / file, "orderbook")
+        mine = [row for row in told if row["file"] == file]
+        assert sum(row["rows"] for row in mine) == read.num_rows
+        for row in mine:
+            part = read.slice(row["first_row"], row["rows"])
+            assert set(part["ticker"].to_pylist()) == {row["ticker"]}
+            assert [read["kind"][base["row"]].as_py() for base in row["bases"]] == [one["kind"] for one in row["bases"]]
+    assert {row["file"] for row in made.rows.to_pylist() if row["channel"] == "orderbook"} == {*files, None}
+    made.discard()
+    assert files_below(lake) == set()

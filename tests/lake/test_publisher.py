@@ -3,17 +3,20 @@
 import threading
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from book.errors import PublishError
 from book.records import HOUR_US
-from lake import manifest, paths, publish, publisher
+from lake import ends, manifest, paths, publish, publisher, watch
+from lake.flush import Silence
 from lake.publisher import Publisher
 from lake.shelf import Shelf
 from lake.watch import Watch
 from tests.lake.forks import DIED, Forks, job
+from tests.lake.handlog import CONN, HandLog
+from tests.lake.publishing import assert_holds, shelf_of, stored
 from tests.lake.tapes import FIRST, SECOND_US, Tape, expected
-from tests.lake.test_publish import assert_holds
 
 MINUTE_US = 60 * SECOND_US
 
@@ -230,6 +233,27 @@ def test_another_publisher_was_faster(stage: Stage, tape: Tape, monkeypatch: pyt
     assert_holds(stage.lake, [tape], 0, 1)
 
 
+def test_what_comes_after_another_publishers_reading_is_not_taken_for_read(
+    stage: Stage, tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape.write_hour(FIRST)
+    other = stage.start()
+    real = publish.publish_hours
+
+    def second(*args: object, **how: object) -> object:
+        monkeypatch.setattr(publish, "publish_hours", real)
+        assert other.once([FIRST]) == [FIRST]
+        tape.withdraw("A", FIRST + 1, (FIRST + 1) * HOUR_US - SECOND_US)
+        return real(*args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publish, "publish_hours", second)
+    stage.look(1)
+    assert stage.version(0) == 1
+    stage.look(10)
+    assert stage.version(0) == 2
+    assert_holds(stage.lake, [tape], 0)
+
+
 def test_once(stage: Stage, tape: Tape) -> None:
     for hour in range(3):
         tape.write_hour(FIRST + hour, end=hour < 2)
@@ -274,10 +298,10 @@ def test_a_stop_comes_between_two_hours(stage: Stage, tape: Tape) -> None:
 
 
 def test_a_watch_tells_each_folder_as_it_grows(stage: Stage, tape: Tape) -> None:
-    watch = Watch(stage.home)
-    assert watch.folders() == []
+    journal = Watch(stage.home)
+    assert journal.folders() == []
     tape.write_hour(FIRST, flushes=2, end=False)
-    (one,) = watch.folders()
+    (one,) = journal.folders()
     assert (one.shard, one.hour, one.ended, one.alive, one.own.flush, dict(one.touches)) == (
         0,
         FIRST,
@@ -288,12 +312,12 @@ def test_a_watch_tells_each_folder_as_it_grows(stage: Stage, tape: Tape) -> None
     )
     tape.withdraw("A", FIRST + 1, (FIRST + 1) * HOUR_US - SECOND_US)
     tape.flush(FIRST + 1, tape.last_us + 1, up=False)
-    first, second = watch.folders()
+    first, second = journal.folders()
     assert first == one
     assert {hour: touch.flush for hour, touch in second.touches.items()} == {FIRST: 3}
     assert (second.own.flush, second.alive) == (3, False)
     tape.end(FIRST)
-    assert [folder.ended for folder in watch.folders()] == [True, False]
+    assert [folder.ended for folder in journal.folders()] == [True, False]
     # One that starts now does not read what nobody needs, and says the same of it.
     (paths.hour_dir(stage.home, 0, FIRST) / paths.FLUSH_NAME).unlink()
     again, _ = Watch(stage.home).folders()
@@ -301,9 +325,30 @@ def test_a_watch_tells_each_folder_as_it_grows(stage: Stage, tape: Tape) -> None
     assert again.own.flush >= one.own.flush
 
 
-def test_a_silence_told_late_touches_the_hours_it_began_in(stage: Stage, tape: Tape) -> None:
-    from lake.flush import Silence
+def test_an_end_is_not_believed_before_the_flushes_that_it_counts(
+    stage: Stage, tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape.write_hour(FIRST, end=False)
+    tape.flush(FIRST + 1, (FIRST + 1) * HOUR_US + 1)
 
+    def meanwhile(home: Path, shard: int, hour: int) -> object:
+        if hour == FIRST:
+            monkeypatch.setattr(watch, "read_end", ends.read_end)
+            tape.flush(FIRST + 1, (FIRST + 1) * HOUR_US + SECOND_US)
+            tape.end(FIRST)
+        return ends.read_end(home, shard, hour)
+
+    for journal in (Watch(stage.home), Watch(stage.home)):
+        monkeypatch.setattr(watch, "read_end", meanwhile)
+        newest = tape.n
+        first, second = journal.folders()
+        assert (first.ended, max(first.newest, second.newest)) == (False, newest)
+        first, second = journal.folders()
+        assert (first.ended, max(first.newest, second.newest)) == (True, tape.n)
+        paths.end_path(stage.home, 0, FIRST).unlink()
+
+
+def test_a_silence_told_late_touches_the_hours_it_began_in(stage: Stage, tape: Tape) -> None:
     tape.write_hour(FIRST)
     start_us = (FIRST + 1) * HOUR_US
     silence = Silence(tape.book_conn, start_us - SECOND_US, start_us + SECOND_US)
@@ -313,8 +358,6 @@ def test_a_silence_told_late_touches_the_hours_it_began_in(stage: Stage, tape: T
 
 
 def _closes(stage: Stage, hour: int) -> list[dict[str, object]]:
-    from tests.lake.test_publish import shelf_of, stored
-
     names = ["ticker", "ts_recv", "ts_exch", "conn", "seq", "kind", "side", "price_e4", "qty_e2", "reason"]
     rows = [dict(zip(names, row, strict=True)) for row in stored(shelf_of(stage.lake), FIRST + hour, "orderbook")]
     return [row for row in rows if row["kind"] == 3]
@@ -326,6 +369,22 @@ def test_the_rows_of_a_crash_are_those_that_were_logged(stage: Stage, tape: Tape
     stage.look(5, machine_s=30)
     logged = len(expected([tape], FIRST, "orderbook"))
     assert len(_closes(stage, 0)) == 3
-    from tests.lake.test_publish import shelf_of, stored
-
     assert len(stored(shelf_of(stage.lake), FIRST, "orderbook")) == logged + 3
+
+
+def test_closes_stamped_in_an_hour_without_a_folder_are_published(stage: Stage) -> None:
+    """The last frame came on an hour's last microsecond, and the shard was down for all of the next hour."""
+    log, edge_us = HandLog(stage.home), (FIRST + 1) * HOUR_US
+    log.snapshot("A", edge_us - SECOND_US, 1)
+    log.flush(FIRST, {CONN: (edge_us - 1, 1, 1)})
+    assert stage.look(5) == []
+    assert stage.look(5, machine_s=30) == [0]
+    log.close("A", edge_us, 1, "crash")
+    log.flush(FIRST + 2, {CONN: (edge_us - 1, 1, 0)})
+    log.end(FIRST)
+    log.end(FIRST + 2)
+    assert stage.look(1, hour=2) == [0, 1, 2]
+    for hour, states in ((0, ["known"]), (1, ["known", "gap"]), (2, ["gap"])):
+        rows = stage.publisher.shelf.standing_rows(FIRST + hour)
+        ticker = pc.equal(rows["ticker"], "A")
+        assert sorted(rows.filter(ticker)["state"].to_pylist(), reverse=True) == states

@@ -9,6 +9,7 @@ from lake import paths
 from lake.reader import Hour
 from query.log import Log
 from query.point import book_at
+from tests.query.conftest import CHECKPOINT
 
 HOUR = 3_600_000_000
 H0 = 496_000
@@ -401,3 +402,35 @@ def test_an_hour_that_ends_while_it_is_looked_at(journal: Any, log: Log, monkeyp
     error = refused(log, noon - 20)
     assert error.code == "not_yet_known"
     assert levels(log, noon - 20) == [(0, 100, 6)]
+
+
+def test_a_checkpoint_of_an_hour_in_which_the_recorder_stood_still(journal: Any, press: Any, log: Log) -> None:
+    """Its stamp is an hour's that has no folder: it is written once its conn is heard again, two hours later."""
+    noon, woken = (H0 + 1) * HOUR, (H0 + 2) * HOUR + 50
+    journal.snapshot(A, noon - 50, CONN, 1, [(0, 100, 1)])
+    journal.flush()
+    journal.silence(CONN, noon - 49, woken)
+    journal.group(CHECKPOINT, A, noon, CONN, 1, [(0, 100, 1)])
+    journal.heard(CONN, woken + 10, 2)
+    journal.flush(H0 + 2)
+    whole = press.log()
+    for _ in range(2):
+        for reader in (log, whole):
+            assert levels(reader, woken) == [(0, 100, 1)]
+            assert refused(reader, noon).fields["reason"] == "stall"
+        press.finish(journal, H0, H0 + 2)
+
+
+def test_a_result_learned_later_is_not_told_of_an_earlier_time(journal: Any, press: Any) -> None:
+    over = T0 + 300_000_000
+    journal.market(A, T0, close_time=over)
+    journal.snapshot(A, T0, CONN, 1, [(0, 100, 1)])
+    journal.close(A, T0 + 50, CONN, 1)
+    journal.flush(H0, up=[])
+    press.finish(journal, H0)
+    log = press.log()
+    journal.market(A, T0 + HOUR, close_time=over, status="finalized", result="yes")
+    journal.flush(H0 + 1, up=[])
+    assert refused(log, over + 1).code == "market_closed"
+    then = refused(log, over + 1, as_of_us=press.now_us)
+    assert (then.code, then.fields["from"], "result" in then.fields) == ("data_gap", T0 + 50, False)

@@ -83,7 +83,9 @@ class Compared:
         self.same(gaps, start_us, end_us, ticker=ticker, limit=50)
         for ask, options in ((deltas, {"orphans": True}), (deltas, {}), (trades, {})):
             limit = self.rng.choice([3, 40, 1000])
-            pages = [list(paged(ask, log, ticker, start_us, end_us, limit, **options)) for log in (self.alone, self.whole)]
+            pages = [
+                list(paged(ask, log, ticker, start_us, end_us, limit, **options)) for log in (self.alone, self.whole)
+            ]
             assert pages[0] == pages[1], (ask.__name__, ticker, start_us, end_us)
 
 
@@ -98,7 +100,9 @@ def instants(rig: Rig, ticker: str, rng: random.Random, count: int) -> Iterator[
         yield min(now_us, ts_us + rng.choice((0, 0, -1, 1, 777, -40_000_000, 30_000_000)))
 
 
-@pytest.mark.parametrize("kinds", [("silent", "unsolicited"), ("crash", "gap"), tuple(FAULTS)], ids=["audits", "crashes", "all"])
+@pytest.mark.parametrize(
+    "kinds", [("silent", "unsolicited"), ("crash", "gap"), tuple(FAULTS)], ids=["audits", "crashes", "all"]
+)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_published_hours_answer_as_the_log_does(
     tmp_path: Path, recorded_data: Path | None, kinds: tuple[str, ...], seed: int

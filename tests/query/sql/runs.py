@@ -72,11 +72,18 @@ class Run:
         return Publisher(lake, self.home, lambda: self.last_us, _never, monotonic_s=lambda: 0.0).once()
 
 
-def record(home: Path, seed: int, *, kinds: tuple[str, ...] = tuple(FAULTS), seconds: float = 40.0) -> Run:
+def record(
+    home: Path,
+    seed: int,
+    *,
+    kinds: tuple[str, ...] = tuple(FAULTS),
+    seconds: float = 40.0,
+    recorded: Path | None = None,
+) -> Run:
     """Run a shard under ``home``: markets that open and close, and faults of these kinds; a second shows an hour."""
     rng = random.Random(seed)
     with patch.object(spans, "CHECKPOINT_EVERY", 128):
-        markets = lives(None, 4, seconds, 12.0, rng)
+        markets = lives(recorded, 4, seconds, 12.0, rng)
         rig = Rig(home, markets, Shown(1_000_000), rng, limits=LIMITS)
         schedule(rig, kinds, 2 * NS, int((seconds - 2) * NS), rng)
         rig.agenda.run(int(seconds * NS))

@@ -60,6 +60,7 @@ def test_of_equal_stamps_the_later_conn_and_message_count(tmp_path: Path) -> Non
     log.add(CLOSE, at, 2, reason="moved")
     log.add(SNAPSHOT, at, 1, (0, 4600, 7), conn=CONN + 1024)
     log.add(ORPHAN, at, 3, (0, 4500, 5))
+    log.add(ORPHAN, at, 2, (0, 4600, 5), conn=CONN + 1024)
     connection = log.lake(tmp_path)
     assert runs.book(connection, "A", at) == {(0, 4600): 7}
     assert state(connection, at)["conn"] == CONN + 1024
