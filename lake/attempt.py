@@ -44,9 +44,11 @@ class Attempt:
     def standing(self, hour: int) -> tuple[int | None, Standing]:
         """Return what stands when an hour begins, and the hour it is carried on from: the latest published or drafted.
 
-        Nothing stands where an hour between them has a log and is not published: who knows what it closed.
+        Nothing stands where an hour between them has a log and is not published: who knows what it closed. What was
+        imported and what was logged here are carried on each by itself: one says nothing of the other.
         """
-        earlier = max((one for one in (*self.shelf.hours(), *self.drafts) if one < hour), default=None)
+        before = sorted({one for one in (*self.shelf.hours(), *self.drafts) if one < hour}, reverse=True)
+        earlier = next((one for one in before if one in self.drafts or self._rests_on_log(one) == self._of_log), None)
         if earlier is None or self._has_log(range(earlier + 1, hour)):
             return None, Standing.empty()
         found = self.drafts.get(earlier)
@@ -61,9 +63,9 @@ class Attempt:
             if hour in done:
                 continue
             done.add(hour)
-            if self._draft(hour, settled) and self.reason != "import":
-                later = min((one for one in self.shelf.hours() if one > hour), default=None)
-                if later is not None and self._rests_on_log(later):
+            if self._draft(hour, settled) and self._of_log:
+                later = next((one for one in self.shelf.hours() if one > hour and self._rests_on_log(one)), None)
+                if later is not None:
                     heappush(waiting, later)
 
     def decide(self, now_us: int) -> Manifest | None:
@@ -141,6 +143,10 @@ class Attempt:
             if hour in hours
         ]
         return any(path.exists() and path.stat().st_size for path in found)
+
+    @property
+    def _of_log(self) -> bool:
+        return self.reason != "import"
 
     def _rests_on_log(self, hour: int) -> bool:
         return self._entry(hour).reason != "import"

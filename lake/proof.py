@@ -47,13 +47,13 @@ def prove_replay(orderbook: pa.Table, standing: Standing) -> None:
     columns = book_columns(orderbook)
     levels = level_columns(orderbook)
     found = groups(columns)
-    kind = columns.kind[found.row]
-    bases = np.flatnonzero(kind != Kind.CLOSE)
+    bases = np.flatnonzero(columns.kind[found.row] != Kind.CLOSE)
     ends = np.append(found.row[1:], len(columns))[: len(found)]
+    ends = np.minimum(ends, np.searchsorted(columns.market, columns.market[found.row], side="right"))
     folded = fold(columns, levels, Stretches(found.row[bases], found.rows[bases], ends[bases]))
     for rows, error in (
         (folded.negative, "a level falls below zero"),
-        (folded.twice, "a level stands twice in a book"),
+        (folded.twice, "a level stands twice in one book"),
     ):
         if len(rows):
             raise _error(columns, int(rows[0]), error)

@@ -107,7 +107,7 @@ def _has_folder(home: Path, shard: int, hour: int) -> bool:
 
 
 def standing_before(lake: Path, hour: int) -> Standing:
-    """Return what stands at the end of the latest published hour before this one."""
+    """Return what stands before an hour that is imported: at the end of the latest imported one before it."""
     shelf = Shelf(lake)
     shelf.refresh()
     return Attempt(shelf, None, [], "import", no_step).standing(hour)[1]

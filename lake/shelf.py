@@ -48,7 +48,9 @@ class Shelf:
         self._seen: tuple[int, int] | None = None
         self._lock = RLock()
         self._cache_bytes = cache_bytes
-        self._cache: OrderedDict[str, tuple[pa.Table, pa.Table]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[tuple[pa.Table, pa.Table], int]] = OrderedDict()
+        """By file: all rows and those that stand, and their bytes."""
+        self._held_bytes = 0
 
     def refresh(self) -> bool:
         """Take in what was committed since the last call; True where something was.
@@ -148,17 +150,18 @@ class Shelf:
             return empty, empty
         key = files[0]
         with self._lock:
-            found = self._cache.get(key)
-            if found is not None:
+            kept = self._cache.get(key)
+            if kept is not None:
                 self._cache.move_to_end(key)
-                return found
+                return kept[0]
         rows = pa.concat_tables([self._read(file) for file in files])
         found = rows, rows.filter(pc.is_null(rows["superseded_at"]))
+        size = sum(table.nbytes for table in found)
         with self._lock:
-            self._cache[key] = found
-            held = sum(rows.nbytes for rows, _ in self._cache.values())
-            while held > self._cache_bytes and len(self._cache) > 1:
-                held -= self._cache.popitem(last=False)[1][0].nbytes
+            self._held_bytes += size - self._cache.pop(key, (found, 0))[1]
+            self._cache[key] = found, size
+            while self._held_bytes > self._cache_bytes and len(self._cache) > 1:
+                self._held_bytes -= self._cache.popitem(last=False)[1][1]
         return found
 
     def _read(self, file: str) -> pa.Table:

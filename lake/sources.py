@@ -6,6 +6,7 @@ Never decides which of them are void (lake.settle), and never writes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from lake.schemas import ORDERBOOK, TABLES
 
 _PART_BATCHES = 4096
 _PART_BYTES = 32 << 20
+_KEPT_FOLDERS = 1 << 14
+"""Some hundred bytes each: what the flush file of an hour says, of almost two years."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def read_source(home: Path, shard: int, hour: int, upto_flush: int | None = None
 
     An hour without a folder is empty but for the closes that reach it. Raises CorruptError where acknowledged bytes
     are missing or altered, or a row cannot be of its folder. Cost: decodes the folder's rows, reads the flush files of
-    the folder before and of all later ones, and decodes those closes that reach back.
+    the folder before and of all later ones (once where they have their END), and decodes those closes that reach back.
     """
     end = read_end(home, shard, hour)  # first, so that the flush it counts up to is among those read
     folders = _folders(home, shard, hour, upto_flush)
@@ -135,14 +138,34 @@ def _folders(home: Path, shard: int, hour: int, upto_flush: int | None) -> dict[
     """
     found: dict[int, _Folder] = {}
     for number in reversed(paths.hours(home, shard)):
-        folder = _Folder(home, shard, number)
-        folder.read(upto_flush)
+        folder = _ended_folder(home, shard, number)
+        if folder is None or (upto_flush is not None and (folder.last or 0) > upto_flush):
+            folder = _Folder(home, shard, number)
+            folder.read(upto_flush)
         if folder.last is None:
             continue
         found[number] = folder
         if number < hour:
             break
     return found
+
+
+def _ended_folder(home: Path, shard: int, hour: int) -> _Folder | None:
+    """Return a folder that has its END: nothing joins it, so that many hours can be read while it is read once."""
+    if not paths.end_path(home, shard, hour).exists():
+        return None
+    try:
+        found = (paths.hour_dir(home, shard, hour) / paths.FLUSH_NAME).stat()
+    except FileNotFoundError:
+        return None
+    return _kept_folder(home, shard, hour, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=_KEPT_FOLDERS)
+def _kept_folder(home: Path, shard: int, hour: int, _size: int, _mtime_ns: int) -> _Folder:
+    folder = _Folder(home, shard, hour)
+    folder.read(None)
+    return folder
 
 
 def _newest(conn: int, folders: list[_Folder]) -> ConnMark:

@@ -84,6 +84,7 @@ class Catalog:
         self._batches: dict[tuple[int, int, str], int] = {}
         self._files: set[str] = set()
         self._changes = -1
+        self._publications = 0
 
     def refresh(self, shards: list[ShardLog]) -> None:
         """Take in the versions logged and published since the last call.
@@ -93,15 +94,16 @@ class Catalog:
         changes = sum(shard.changes for shard in shards)
         if changes == self._changes:
             return
+        published = self._published.changes if self._published else 0
         for table, add in (("markets", self._add_market), ("events", self._add_event), ("series", self._add_series)):
-            for rows in self._published_rows(table):
+            for rows in self._published_rows(table) if published != self._publications else ():
                 for row in _newest(rows, _KEYS[table]):
                     add(row)
             for shard in shards:
                 for hour in shard.folder_hours():
                     for row in self._new_rows(shard, hour, table):
                         add(row)
-        self._changes = changes
+        self._changes, self._publications = changes, published
 
     def _published_rows(self, table: str) -> Iterator[pa.Table]:
         """Yield the rows of published files that were not read yet, several files at a time."""

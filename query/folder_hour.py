@@ -77,14 +77,11 @@ class FolderHour:
         counts = self._indexes.book(self.hour).counts.get(ticker)
         return None if counts is None or counts.last_delta_us == NO_INSTANT else counts.last_delta_us
 
-    def last_audit_us(self, ticker: str, upto_us: int) -> int | None:
+    def last_audit(self, ticker: str, upto_us: int) -> tuple[int | None, bool]:
         """Return the stamp of a market's last equal audit here up to an instant."""
         stamps = self._indexes.audits(self.hour).equal.get(ticker, ())
-        return max((stamp for stamp in stamps if stamp <= upto_us), default=None)
-
-    def carries(self, ticker: str) -> bool:
-        """Say that it tells of its own rows alone."""
-        return False
+        found = max((stamp for stamp in stamps if stamp <= upto_us), default=None)
+        return found, found is None
 
     def stretch(
         self,

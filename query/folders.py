@@ -53,6 +53,10 @@ class Folders:
         self._audits: dict[int, AuditIndex] = {}
         self._faces: dict[int, FolderHour] = {}
         self._used: OrderedDict[tuple[str, int], RowIndex] = OrderedDict()
+        self._sizes: dict[tuple[str, int], int] = {}
+        self._held = 0
+        self._reach: dict[int, int] = {}
+        """For each followed folder with closes that are stamped earlier, the first such hour."""
 
     def refresh(self, published: Collection[int]) -> None:
         """Take in what was acknowledged since the last call; ``published`` are the hours read from the lake now.
@@ -78,9 +82,9 @@ class Folders:
             face = self._faces[number] = FolderHour(self.hours[number], self, self._rows)
         return face
 
-    def reaching(self, hour: int, hours: Collection[int]) -> list[int]:
-        """Return those of some later hours in whose folders closes are stamped in this hour or before it, ascending."""
-        return [number for number in hours if number > hour and any(e <= hour for e in self.hours[number].reach)]
+    def reaching(self, hour: int) -> list[int]:
+        """Return the later hours in whose folders closes are stamped in this hour or before it, ascending."""
+        return sorted(number for number, least in self._reach.items() if number > hour >= least)
 
     def book(self, hour: int) -> BookIndex:
         """Return an hour's index of the order book, up to date."""
@@ -134,12 +138,16 @@ class Folders:
             held.pop(number, None)
         for table in ("orderbook", "trades", "audits"):
             self._used.pop((table, number), None)
+            self._held -= self._sizes.pop((table, number), 0)
+        self._reach.pop(number, None)
         self._rows.forget(self.shard, number)
 
     def _poll(self, number: int) -> None:
         for record in self.hours[number].poll():
             self.changes += 1
             self._hear(number, {int(conn): mark for conn, mark in record.conns.items()})
+            if record.reach:
+                self._reach[number] = min(*record.reach, self._reach.get(number, number))
             for conn, from_us, to_us in record.silences:
                 self.silences.setdefault(conn, Intervals()).add(from_us, to_us)
 
@@ -151,18 +159,12 @@ class Folders:
 
     def _use(self, index: RowIndex) -> None:
         key = (index.table, index.hour.hour)
-        newest = next(reversed(self._used)) if self._used else None
-        if newest != key:
-            self._used[key] = index
-            self._used.move_to_end(key)
-        if index.extend() or newest != key:
-            self._fit(key)
-
-    def _fit(self, keep: tuple[str, int]) -> None:
-        held = sum(index.bytes for index in self._used.values())
-        for key in list(self._used):
-            if held <= self._index_bytes or key == keep:
-                break
-            index = self._used.pop(key)
-            held -= index.bytes
-            index.drop_rows()
+        self._used[key] = index
+        self._used.move_to_end(key)
+        index.extend()
+        self._held += index.bytes - self._sizes.get(key, 0)
+        self._sizes[key] = index.bytes
+        while self._held > self._index_bytes and len(self._used) > 1:
+            oldest, dropped = self._used.popitem(last=False)
+            dropped.drop_rows()
+            self._held -= self._sizes.pop(oldest)

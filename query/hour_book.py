@@ -44,11 +44,11 @@ class HourBook(Protocol):
     def last_change_us(self, ticker: str) -> int | None:
         """Return the stamp of a market's last delta; a published hour tells a snapshot's too, and an earlier hour's."""
 
-    def last_audit_us(self, ticker: str, upto_us: int) -> int | None:
-        """Return the stamp of a market's last equal audit up to an instant; published hours tell an earlier one too."""
+    def last_audit(self, ticker: str, upto_us: int) -> tuple[int | None, bool]:
+        """Return the stamp of a market's last equal audit up to an instant, and whether the hour before may tell it.
 
-    def carries(self, ticker: str) -> bool:
-        """Say whether what it tells of a market's last change and audit is told of the hours before it too."""
+        A published hour tells an earlier one's too, since the market was taken up.
+        """
 
     def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
         """Return a base's own rows, where they stand here, and rows among which all are that its book needs from here.

@@ -22,7 +22,7 @@ from query.log import Log
 from query.refusal import Finding
 from query.rows import BookRows
 from query.shard import ShardLog
-from query.state import Known, State, state_at
+from query.state import ENDS, Known, State, state_at
 
 Clock = Literal["received", "exchange"]
 OnGap = Literal["error", "last"]
@@ -172,16 +172,27 @@ def _last_change_us(shard: ShardLog, ticker: str, base: Group) -> int:
 
 
 def _last_audit_us(shard: ShardLog, ticker: str, base: Group, ts_us: int) -> int | None:
-    """Return the stamp of the last equal audit at or before an instant, looked for since the base's conn began."""
+    """Return the stamp of the last equal audit at or before an instant.
+
+    It is looked for since the base's conn began, and since the market was last taken up.
+    """
     began = paths.hour_of((base.conn >> 10) * 1000)
-    for hour in shard.history(ticker).hours_down(paths.hour_of(ts_us)):
+    hour = shard.first_down(paths.hour_of(ts_us))
+    while hour is not None and hour >= began:
         book = shard.book(hour)
-        found_us = book.last_audit_us(ticker, ts_us)
-        if found_us is not None and paths.hour_of(found_us) >= began:
-            return found_us
-        if found_us is not None or hour <= began or book.carries(ticker):
+        found_us, before = book.last_audit(ticker, ts_us)
+        if found_us is not None:
+            return found_us if paths.hour_of(found_us) >= began else None
+        if not before or not (book.version or _stood(shard, ticker, paths.hour_start_us(hour))):
             break
+        hour = shard.first_down(hour - 1)
     return None
+
+
+def _stood(shard: ShardLog, ticker: str, ts_us: int) -> bool:
+    """Say whether a market was being followed or missed just before an instant."""
+    top = next(shard.history(ticker).descending(ts_us - 1), None)
+    return top is not None and not (top.kind == Kind.CLOSE and top.reason in ENDS)
 
 
 def _last_known(ticker: str, ts_us: int, found: list[Finding]) -> BookAnswer | None:

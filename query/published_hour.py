@@ -6,6 +6,7 @@ left out already, and its rows stand in sort order.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -105,27 +106,23 @@ class PublishedHour:
         market = self.market(ticker)
         return market.last_change_us if market else None
 
-    def last_audit_us(self, ticker: str, upto_us: int) -> int | None:
-        """Return the stamp of a market's last equal audit up to an instant.
+    def last_audit(self, ticker: str, upto_us: int) -> tuple[int | None, bool]:
+        """Return the stamp of a market's last equal audit up to an instant, and whether the hour before may tell it.
 
         Cost: nothing is decoded, but where an audit follows the instant in the same fragment.
         """
         market = self.market(ticker)
         if market is None:
-            return None
+            return None, False
         audited = market.audited
-        at = bisect_right(audited, upto_us, key=lambda each: each.from_us) - 1
+        at = bisect_right(audited, upto_us, key=_from_us) - 1
         if at >= 0 and (audited[at].last_us or 0) <= upto_us:
-            return audited[at].last_us
-        before = audited[at - 1].last_us if at > 0 else None
+            return audited[at].last_us, False
         kept = self._audits() if any(each.audits for each in audited) else None
         stamps = kept.equal.get(ticker, ()) if kept else ()
-        return max((stamp for stamp in stamps if stamp <= upto_us), default=before)
-
-    def carries(self, ticker: str) -> bool:
-        """Say whether a market stood when the hour began: then all that was carried up to it is told."""
-        market = self.market(ticker)
-        return market is not None and market.last_record_hour is not None
+        before = audited[at - 1].last_us if at > 0 else None
+        found = max((stamp for stamp in stamps if stamp <= upto_us), default=before)
+        return found, found is None and at <= 0 and market.last_record_hour is not None
 
     def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
         """Return a base's own rows where they stand here, and the rows up to the first group after the instant.
@@ -240,6 +237,9 @@ class PublishedHour:
             return rows
         shards = np.bitwise_and(integers(rows["conn"]), (1 << _SHARD_BITS) - 1)
         return rows.filter(pa.array(shards == self._shard))
+
+
+_from_us = attrgetter("from_us")
 
 
 def _wanted(exchange: bool) -> Sequence[str]:

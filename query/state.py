@@ -12,7 +12,8 @@ from query.gap import Gap
 from query.group import Group
 from query.shard import ShardLog
 
-_ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})
+ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})
+"""Closes after which a market is no longer followed."""
 _MOST_NEIGHBOURS = 10_000
 
 
@@ -105,7 +106,7 @@ def _closed(log: ShardLog, ticker: str, ts_us: int, top: Group, earlier: Iterato
     first = next((close for close in reversed(since) if close.reason not in OPENS_NO_GAP), since[-1])
     to_us = None
     for group in log.history(ticker).ascending(ts_us):
-        if group.kind != Kind.CLOSE or group.reason in _ENDS:
+        if group.kind != Kind.CLOSE or group.reason in ENDS:
             to_us = group.ts_us
             break
     return Missing(Gap(ticker, first.ts_us, to_us, first.reason or "", first.conn))

@@ -13,9 +13,10 @@ from query.group import Group
 from query.history import History
 from query.intervals import Intervals
 from query.shard import ShardLog
+from query.state import ENDS
 
-_ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})
 _FOR_EVER_US = 1 << 60
+_BEGINNING_US = -(1 << 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +59,27 @@ def window(log: ShardLog, ticker: str, from_us: int, to_us: int) -> Timeline:
     at ``to_us``.
     """
     history = log.history(ticker)
-    start_us = _known_before(log, history, from_us)
-    groups = history.whole() if start_us is None else history.ascending(start_us - 1)
-    return _walked(log, ticker, groups, to_us)
+    return _walked(log, ticker, history.ascending(_known_before(log, history, from_us) - 1), to_us)
 
 
 def _walked(log: ShardLog, ticker: str, groups: Iterator[Group], to_us: int) -> Timeline:
     walk = _Walk(log, ticker, to_us)
     for ts_us, stamp in groupby(groups, key=lambda group: group.ts_us):
-        if ts_us >= to_us and walk.at_rest:
+        if ts_us >= to_us and walk.at_rest(ts_us):
             break
         walk.take(list(stamp))
     return walk.finish()
 
 
-def _known_before(log: ShardLog, history: History, ts_us: int) -> int | None:
-    """Return an instant up to another at which a base decides and no silence is, None where there is none."""
+def _known_before(log: ShardLog, history: History, ts_us: int) -> int:
+    """Return an instant up to another at which a base decides and no silence is; where there is none, the beginning."""
     above: Group | None = None
     for group in history.descending(ts_us):
         decides = group.kind != Kind.CLOSE and (above is None or above.ts_us != group.ts_us)
         if decides and log.silence(group.conn, group.ts_us) is None:
             return group.ts_us
         above = group
-    return None
+    return _BEGINNING_US
 
 
 class _Walk:
@@ -97,10 +96,12 @@ class _Walk:
         self._gap: Gap | None = None
         self._over = False
 
-    @property
-    def at_rest(self) -> bool:
-        """Say whether the first span was met and no gap is open."""
-        return self._gap is None and (self._base is not None or bool(self._spans))
+    def at_rest(self, ts_us: int) -> bool:
+        """Say whether the first span was met, and nothing from an instant past ``to_us`` on bears on a gap before."""
+        if self._base is None:
+            return self._gap is None and bool(self._spans)
+        held = self._log.silence(self._base.conn, self._to_us - 1)
+        return held is None or held[1] <= ts_us
 
     def take(self, groups: list[Group]) -> None:
         """Take in all groups of one stamp: the last one decides from there on, the others say why."""
@@ -130,7 +131,7 @@ class _Walk:
     def _close(self, close: Group) -> None:
         if self._base is not None:
             self._end(close.ts_us, close.reason, close.seq)
-        if close.reason in _ENDS:
+        if close.reason in ENDS:
             self._end_gap(close.ts_us)
             self._over |= close.reason == Reason.MARKET_CLOSED
         elif self._over:

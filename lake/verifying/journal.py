@@ -87,12 +87,13 @@ class _Folder:
                 self.end = ends.read_end(self.dir.parents[3], self.shard, self.hour)
         elif claim and claim.ended:
             self.findings.doubt(self.dir / paths.END_NAME, "missing, though the hour was published as ended")
+        following = next((n for folder in self.later if (n := flushes.first_number(folder)) is not None), None)
         found = flushes.read(self.dir)
         if not found.exists:
             if claim or self.has_end or self.segments or self.sidecars:
                 self.findings.doubt(found.path, "missing")
             return
-        self._numbers(found)
+        self._numbers(found, following)
         if found.fault:
             self.findings.doubt(found.path, found.fault)
             return
@@ -102,10 +103,9 @@ class _Folder:
             with self.findings.doubting(self.dir / paths.END_NAME):
                 self._end(self.end, found.records)
 
-    def _numbers(self, found: flushes.Flushes) -> None:
-        """Prove that the last line is there: the next folder goes on from it, and END counts it."""
+    def _numbers(self, found: flushes.Flushes, following: int | None) -> None:
+        """Prove that the last line is there: the next folder, looked at before, goes on from it."""
         last = found.records[-1].n if found.records else None
-        following = next((n for folder in self.later if (n := flushes.first_number(folder)) is not None), None)
         if found.fault is None and last is not None and following not in (None, last + 1):
             self.findings.doubt(found.path, f"ends with flush {last}; the next hour goes on with flush {following}")
         if found.torn and (self.has_end or following is not None):

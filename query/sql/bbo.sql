@@ -1,10 +1,10 @@
--- The best prices of a market over [t0, t1) in YES terms: one row at t0, and one at each change of a price or size, or of
--- what is known. `state` and `reason` are those of book_state; there are no prices where the book is not known. The ask is
--- what the best NO bid leaves of a dollar.
+-- The best prices of a market over [t0, t1) in YES terms: one row at t0, and one at each change of a price or size, or
+-- of what is known. `state` and `reason` are those of book_state; there are no prices where the book is not known. The
+-- ask is what the best NO bid leaves of a dollar.
 
 CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
-  -- The book at t0 is step 0; each later group of rows is one step. A full book begins an era, within which the sizes of
-  -- a level are a running sum.
+  -- The book at t0 is step 0; each later group of rows is one step. A full book begins an era, within which the size
+  -- of a level is a running sum.
   WITH later AS (
     SELECT ts_recv, conn, seq, kind, side, price_e4, qty_e2,
       dense_rank() OVER (ORDER BY ts_recv, conn, seq, kind) AS step
@@ -67,7 +67,8 @@ CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
   ),
   -- What is known when: the market's pieces of coverage, less the silences of their conns, plus unpublished hours.
   hours_asked AS (
-    SELECT unnest(generate_series(kb_hour_start(t0), t1::TIMESTAMPTZ - INTERVAL 1 MICROSECOND, INTERVAL 1 HOUR)) AS start
+    SELECT unnest(
+      generate_series(kb_hour_start(t0), t1::TIMESTAMPTZ - INTERVAL 1 MICROSECOND, INTERVAL 1 HOUR)) AS start
   ),
   published AS (
     SELECT DISTINCT dt, hr FROM coverage
@@ -104,7 +105,8 @@ CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
   ),
   -- Where coverage has no piece of the market it is over, given up, or was never recorded.
   ends AS (
-    SELECT t0::TIMESTAMPTZ AS ts, CASE WHEN state IN ('closed', 'unsubscribed') THEN state ELSE 'not_recorded' END AS word
+    SELECT t0::TIMESTAMPTZ AS ts,
+      CASE WHEN state IN ('closed', 'unsubscribed') THEN state ELSE 'not_recorded' END AS word
     FROM book_state(tk, t0)
     UNION ALL
     SELECT one.ts_recv, CASE one.reason WHEN 'market_closed' THEN 'closed' ELSE one.reason END
@@ -113,7 +115,8 @@ CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
   ),
   worded AS (
     SELECT s.ts, {
-      'state': CASE WHEN s.known THEN 'known' WHEN s.reason = 'not_published' THEN s.reason WHEN s.reason IS NOT NULL THEN 'gap' ELSE e.word END,
+      'state': CASE WHEN s.known THEN 'known' WHEN s.reason = 'not_published' THEN s.reason
+        WHEN s.reason IS NOT NULL THEN 'gap' ELSE e.word END,
       'reason': CASE WHEN s.known OR s.reason = 'not_published' THEN NULL ELSE s.reason END} AS told
     FROM states AS s ASOF JOIN ends AS e ON s.ts >= e.ts
   ),
@@ -125,7 +128,9 @@ CREATE OR REPLACE MACRO bbo(tk, t0, t1) AS TABLE
     SELECT ts, -1, NULL, NULL, told FROM worded
   ),
   by_moment AS (
-    SELECT ts, arg_max(yes, step) FILTER (WHERE yes IS NOT NULL) AS yes, arg_max(no, step) FILTER (WHERE no IS NOT NULL) AS no,
+    SELECT ts,
+      arg_max(yes, step) FILTER (WHERE yes IS NOT NULL) AS yes,
+      arg_max(no, step) FILTER (WHERE no IS NOT NULL) AS no,
       any_value(told) AS told
     FROM changes GROUP BY ts
   ),

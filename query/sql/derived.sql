@@ -62,12 +62,13 @@ CREATE OR REPLACE VIEW gaps AS
     WHERE p.state = 'known' AND s.ticker = '*' AND s.state = 'silence' AND s.ts_from < p.ts_to AND p.ts_from < s.ts_to
   ),
   marked AS (  -- a piece that begins with its hour, behind one that ended with its hour, goes on with it
-    SELECT *, epoch_us(ts_from) % 3600000000 <> 0 OR coalesce(epoch_us(lag(ts_to) OVER w) % 3600000000 <> 0, true) AS begins
+    SELECT *,
+      epoch_us(ts_from) % 3600000000 <> 0 OR coalesce(epoch_us(lag(ts_to) OVER w) % 3600000000 <> 0, true) AS begins
     FROM missing WINDOW w AS (PARTITION BY ticker, reason, conn ORDER BY ts_from, ts_to)
   ),
   numbered AS (
-    SELECT *, sum(begins::INTEGER) OVER (PARTITION BY ticker, reason, conn ORDER BY ts_from, ts_to ROWS UNBOUNDED PRECEDING) AS number
-    FROM marked
+    SELECT *, sum(begins::INTEGER) OVER w AS number FROM marked
+    WINDOW w AS (PARTITION BY ticker, reason, conn ORDER BY ts_from, ts_to ROWS UNBOUNDED PRECEDING)
   ),
   whole AS (
     SELECT ticker, reason, conn, min(ts_from) AS ts_from, max(ts_to) AS ts_to FROM numbered

@@ -69,11 +69,13 @@ def write_views(lake: Path, shelf: Shelf | None = None) -> None:
 
 
 def script(files: Mapping[str, Sequence[str]]) -> str:
-    """Return the script over these files, for each table by hour; a table without files gets a view without rows.
+    """Return the script over these files, for each table by hour; a table without files has a view without rows.
 
-    Files are paths or links with ``dt=.../hr=.../`` in them, as DuckDB opens them.
+    Files are paths or links with ``dt=.../hr=.../`` in them, as DuckDB opens them. Every view is made without files
+    first: DuckDB looks at all that a macro names when the macro is made.
     """
-    return "\n".join([*(_view(table, files.get(table, ())) for table in PUBLISHED), _macros()])
+    whole = [_view(table, files[table]) for table in PUBLISHED if files.get(table)]
+    return "\n".join([*map(_blank, PUBLISHED), _macros(), *whole])
 
 
 @lru_cache(maxsize=1)
@@ -82,16 +84,22 @@ def _macros() -> str:
     return "\n".join(here.joinpath(part).read_text() for part in _PARTS)
 
 
+def _name(table: str) -> str:
+    return f"{table}_versions" if table in _VERSIONED else table
+
+
+def _blank(table: str) -> str:
+    """Return the view of a table without files."""
+    fields = [f"CAST(NULL AS {_type(field.type)}) AS {field.name}" for field in PUBLISHED[table]]
+    fields += ["CAST(NULL AS VARCHAR) AS dt", "CAST(NULL AS INTEGER) AS hr"]
+    return f"CREATE OR REPLACE VIEW {_name(table)} AS SELECT {', '.join(fields)} WHERE false;"
+
+
 def _view(table: str, files: Sequence[str]) -> str:
-    name = f"{table}_versions" if table in _VERSIONED else table
-    if not files:
-        fields = [f"CAST(NULL AS {_type(field.type)}) AS {field.name}" for field in PUBLISHED[table]]
-        fields += ["CAST(NULL AS VARCHAR) AS dt", "CAST(NULL AS INTEGER) AS hr"]
-        return f"CREATE OR REPLACE VIEW {name} AS SELECT {', '.join(fields)} WHERE false;\n"
-    listed = ",\n  ".join(_quoted(file) for file in files)
+    listed = ",\n  ".join(map(_quoted, files))
     columns = ", ".join((*PUBLISHED[table].names, "dt", "hr"))
     return (  # a script is nothing but text; what goes in is ours, and quoted
-        f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} FROM read_parquet([\n  {listed}\n"  # noqa: S608
+        f"CREATE OR REPLACE VIEW {_name(table)} AS SELECT {columns} FROM read_parquet([\n  {listed}\n"  # noqa: S608
         "], hive_partitioning = true, hive_types = {'dt': VARCHAR, 'hr': INTEGER});\n"
     )
 

@@ -80,6 +80,16 @@ def test_the_earliest_close_that_opens_a_gap_says_why(log: HandLog) -> None:
     ]
 
 
+def test_closes_equal_but_for_their_reason_are_two(log: HandLog) -> None:
+    log.close("A", T0 + 3 * S, 2, "crash")
+    log.close("A", T0 + 3 * S, 2, "disconnect")
+    log.flush(H0, {CONN: FAR})
+    (link,) = chain(log.home, [H0])
+    gap, known = [row for row in plain(link.coverage) if row["ticker"] == "A"]
+    assert (known["end_reason"], known["closes"], gap["end_reason"], gap["closes"]) == ("crash", 1, "crash", 1)
+    assert [(base["row"], base["rows"], base["reason"]) for base in gap["bases"]] == [(4, 1, "disconnect")]
+
+
 def test_a_move_leaves_no_gap_and_what_the_old_conn_still_brings_falls_to_the_new_span(log: HandLog) -> None:
     log.close("A", T0 + 3 * S, 2, "moved")
     log.snapshot("A", T0 + 3 * S, 1, conn=NEXT)

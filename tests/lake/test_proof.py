@@ -150,6 +150,18 @@ def test_a_first_checkpoint_must_be_what_stood(stand: Stand) -> None:
     prove(hour(), Standing({"C": stand}))
 
 
+def test_a_book_ends_with_its_market_and_a_checkpoint_is_of_its_own_conn() -> None:
+    """Each of the two proofs by itself: what the other one refuses is not told as something else."""
+    first = [row("A", 1, 1, SNAPSHOT, 0, 10, 10), row("B", 1, 2, DELTA, 0, 10, -11)]
+    proof.prove_replay(table(first), Standing.empty())
+    with pytest.raises(ProofError, match=r"B at .*outside"):
+        proof.prove_order(table(first))
+    other = [row("A", 1, 1, SNAPSHOT, 0, 10, 10), row("A", 2, 1, CHECKPOINT, 0, 10, 10, conn=NEXT)]
+    proof.prove_order(table(other))
+    with pytest.raises(ProofError, match="outside its conn's span"):
+        proof.prove_replay(table(other), Standing.empty())
+
+
 def test_the_place_of_a_wrong_checkpoint_is_named() -> None:
     with pytest.raises(ProofError) as refused:
         proof.prove_replay(table(_set(4, qty=4)(hour())), STOOD)

@@ -9,6 +9,7 @@ import pytest
 from book.errors import LakeError, ProofError, PublishError
 from book.records import HOUR_US
 from lake import accounts, manifest, objects, parquet, paths
+from lake.attempt import Attempt
 from lake.drafts import draft
 from lake.flush import ConnMark
 from lake.publish import publish_hours, publish_settled, standing_before
@@ -338,3 +339,19 @@ def test_an_hour_in_several_files_is_told_by_their_own_rows(lake: Path, tape: Ta
     assert {row["file"] for row in made.rows.to_pylist() if row["channel"] == "orderbook"} == {*files, None}
     made.discard()
     assert files_below(lake) == set()
+
+
+def test_an_import_says_nothing_of_what_was_logged_here(lake: Path, tape: Tape) -> None:
+    """Hours before it that were logged are not published yet: who knows what they closed."""
+    other = Tape(lake.parent / "elsewhere", 1023, ("Z",), seed=9)
+    other.write_hour(FIRST + 4, flushes=1)
+    publish(lake, tape, 0)
+    settled = settle([read_source(other.home, 1023, FIRST + 4)], standing_before(lake, FIRST + 4))
+    decided = publish_settled(lake, [settled], now_us=lambda: NOW_US)
+    assert decided is not None
+    assert decided.hours[0].after is None
+    named = set(shelf_of(lake).standing_rows(FIRST + 4)["ticker"].to_pylist())
+    assert named == {"*", "Z"}
+    assert publish(lake, tape, 1, 2, 3) is not None
+    following = Attempt(shelf_of(lake), tape.home, [], "hour", objects.no_step)
+    assert following.standing(FIRST + 5)[0] == FIRST + 3

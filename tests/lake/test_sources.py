@@ -70,9 +70,8 @@ def test_nothing_after_a_flush_is_read(log: HandLog) -> None:
     assert [source.tables["orderbook"].num_rows for source in found] == [2, 3, 3, 3]
     assert [source.tables["trades"].num_rows for source in found] == [1, 2, 2, 2]
     assert [source.late_closes.num_rows for source in found] == [0, 0, 1, 1]
-    assert [source.conns[CONN] for source in found] == [
-        (T0 + 5, 1, 1, 0), (T0 + 9, 2, 1, 0), (SECOND, 2, 0, 0), (SECOND, 2, 0, 0),
-    ]  # fmt: skip
+    marks = [(T0 + 5, 1, 1), (T0 + 9, 2, 1), (SECOND, 2, 0), (SECOND, 2, 0)]
+    assert [source.conns[CONN] for source in found] == [ConnMark(*mark) for mark in marks]
     assert [len(source.silences) for source in found] == [1, 2, 3, 3]
     assert [source.end is not None for source in found] == [False, False, True, True]
     assert found[3].end == read_end(log.home, 0, H0)
@@ -191,3 +190,25 @@ def test_altered_bytes_and_lost_segments_are_damage(log: HandLog) -> None:
     path.unlink()
     with pytest.raises(CorruptError):
         read(log)
+
+
+def test_folders_that_have_ended_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, hours = HandLog(tmp_path), range(H0, H0 + 5)
+    for hour in hours:
+        log.delta("A", hour * HOUR_US + S, hour - H0 + 1)
+        log.flush(hour, {CONN: (hour * HOUR_US + S, hour - H0 + 1, 1)})
+    for hour in hours:
+        log.end(hour)
+    polled: list[Path] = []
+
+    class Counted(FlushTail):
+        def poll(self) -> list[FlushRecord]:
+            polled.append(self.path)
+            return super().poll()
+
+    monkeypatch.setattr(sources, "FlushTail", Counted)
+    for hour in hours:
+        source = read_source(tmp_path, 0, hour)
+        assert (source.flush, source.conns[CONN].last_seq) == (len(hours), len(hours))
+    assert len(polled) == len(set(polled)) == len(hours)
+    assert read_source(tmp_path, 0, H0, upto_flush=2).conns[CONN].last_seq == 2

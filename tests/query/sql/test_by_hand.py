@@ -66,6 +66,26 @@ def test_of_equal_stamps_the_later_conn_and_message_count(tmp_path: Path) -> Non
     assert state(connection, at)["conn"] == CONN + 1024
 
 
+def test_a_close_of_the_same_stamp_and_number_ends_the_book(tmp_path: Path) -> None:
+    log = Log()
+    log.add(SNAPSHOT, MIDNIGHT_US + S, 1, (0, 4500, 100))
+    log.add(CLOSE, MIDNIGHT_US + S, 1, reason="disconnect")
+    connection = log.lake(tmp_path)
+    assert runs.book(connection, "A", MIDNIGHT_US + S) == {}
+    found = state(connection, MIDNIGHT_US + S)
+    assert (found["state"], found["reason"], found["gap_from"]) == ("gap", "disconnect", MIDNIGHT_US + S)
+
+
+def test_a_silence_of_another_conn_hides_nothing(tmp_path: Path) -> None:
+    log = Log()
+    log.add(SNAPSHOT, MIDNIGHT_US, 1, (0, 4500, 100))
+    log.silences.append((CONN + 1024, MIDNIGHT_US, MIDNIGHT_US + 10 * S))
+    connection = log.lake(tmp_path)
+    assert state(connection, MIDNIGHT_US + S)["state"] == "known"
+    assert runs.book(connection, "A", MIDNIGHT_US + S) == {(0, 4500): 100}
+    assert connection.execute("FROM gaps").fetchall() == []
+
+
 def test_a_silence_hides_a_book_and_gives_it_back(tmp_path: Path) -> None:
     log = Log()
     log.add(SNAPSHOT, MIDNIGHT_US, 1, (0, 4500, 100), (1, 5000, 3))
