@@ -50,7 +50,12 @@ $(READY): .uv/$(UV_VERSION) requirements.lock pyproject.toml sdk/pyproject.toml
 up: $(READY) ## run the whole product here; Ctrl-C stops it
 	@exec $(RUN)/kalshibook up
 test: $(READY) ## run the tests
+ifeq ($(ARGS),)
+	@$(RUN)/pytest -m "not fault" -n 2 --dist loadfile --ignore tests/e2e
+	@exec $(RUN)/pytest -m "not fault" tests/e2e  # by themselves: they hold answers against the moment of sending
+else
 	@exec $(RUN)/pytest -m "not fault" $(ARGS)
+endif
 check: $(READY) ## lint, formatting, types and the arrows between packages
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .

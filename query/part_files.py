@@ -81,11 +81,7 @@ class PartFiles:
                 wanted.append(group)
         with _checked(file.path):
             rows = file.parquet.read_row_groups(wanted, use_threads=False)
-            chosen = np.flatnonzero(pc.equal(rows["ticker"], ticker).to_numpy())
-            first, end = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
-            if end - first != len(chosen):
-                raise CorruptError(file.path, 0, f"the rows of {ticker} are not of one piece")
-            return rows.slice(first, end - first)
+            return rows.filter(pc.equal(rows["ticker"], ticker))
 
     def whole(self, table: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows of a file. Raises CorruptError."""

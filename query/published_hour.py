@@ -28,6 +28,7 @@ from query.withdrawal import UNTOUCHED, Settled
 
 _SHARD_BITS = 10
 _CLOCK_COLUMNS = ("conn", "seq", "kind", "ts_recv", "ts_exch")
+_OBJECT_BYTES = 1000
 _AUDIT_BYTES = 100
 _FIRST_ROWS = 512
 
@@ -170,7 +171,7 @@ class PublishedHour:
             found = self._own(pa.concat_tables(parts)) if parts else None
             if found is None:
                 return
-            self._memory.put(key, found, found.nbytes)
+            self._memory.put(key, found, found.nbytes + _OBJECT_BYTES)
         if found.num_rows:
             yield found, FAR_US
 
@@ -189,7 +190,7 @@ class PublishedHour:
         clocks: dict[int, FileClock] | None = self._memory.get(key)
         if clocks is None:
             clocks = self._clocks()
-            self._memory.put(key, clocks, sum(clock.size_bytes for clock in clocks.values()))
+            self._memory.put(key, clocks, _OBJECT_BYTES + sum(clock.size_bytes for clock in clocks.values()))
         return clocks.get(conn)
 
     def _audits(self) -> "_Audits | None":
@@ -271,4 +272,4 @@ class _Audits:
             self.places[ticker] = (self.places.get(ticker, (row, row))[0], row + 1)
             if equal:
                 self.equal.setdefault(ticker, []).append(ts_us)
-        self.size_bytes = rows.nbytes + _AUDIT_BYTES * rows.num_rows
+        self.size_bytes = _OBJECT_BYTES + rows.nbytes + _AUDIT_BYTES * rows.num_rows

@@ -50,12 +50,16 @@ class Chain:
         found = [one for one in self.hours.get(hour, ()) if one.manifest.n <= upto]
         return found[-1] if found else None
 
-    def before(self, hour: int, upto: int) -> Version | None:
-        """Return what stood before an hour: the latest earlier one that was published, with ``upto`` or before it."""
+    def before(self, hour: int, upto: int, *, imported: bool) -> Version | None:
+        """Return what stood before an hour: the latest earlier one of its kind, imported or logged here.
+
+        Published with ``upto`` or before it; None where there is none.
+        """
         if len(self._ascending) != len(self.hours):
             self._ascending = sorted(self.hours)
         earlier = reversed(self._ascending[: bisect_left(self._ascending, hour)])
-        return next((found for number in earlier if (found := self.version(number, upto))), None)
+        found = (version for number in earlier if (version := self.version(number, upto)))
+        return next((version for version in found if (version.entry.reason == "import") == imported), None)
 
     def rows(self, version: Version) -> pa.Table:
         """Return the coverage rows that a manifest gave an hour. Raises CorruptError, OSError."""

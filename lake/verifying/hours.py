@@ -72,8 +72,7 @@ def _read(chain: Chain, version: Version, findings: Findings) -> Contents | None
     tables = {table: _table(chain.lake, version, table, findings) for table in entry.files}
     try:
         coverage = chain.rows(version)
-        earlier = None if entry.after is None else chain.version(entry.after, version.manifest.n)
-        standing = standing_of(chain.rows(earlier)).into(entry.hour) if earlier else Standing.empty()
+        standing = _standing(chain, version)
     except FAILURES as error:
         findings.doubt(paths.manifest_dir(chain.lake), f"coverage rows cannot be read: {error}")
         return None
@@ -95,16 +94,18 @@ def same_coverage(derived: pa.Table, stated: pa.Table) -> None:
 
 
 def _standing(chain: Chain, version: Version) -> Standing:
-    """Return what stood before a version: of the hour that it says it is carried on from, which is the one before it.
+    """Return what stood before a version: of the hour that it says it is carried on from.
 
-    Nothing is carried over an hour that was logged and not published. Raises CorruptError where it says otherwise.
+    That is the latest earlier one of its kind. Nothing is carried over an hour that was logged and not published.
+    Raises CorruptError where it says otherwise.
     """
     entry = version.entry
-    earlier = chain.before(entry.hour, version.manifest.n)
-    if earlier is None or (entry.after is None and earlier.entry.hour < entry.hour - 1):
+    earlier = chain.before(entry.hour, version.manifest.n, imported=entry.reason == "import")
+    just_before = earlier is not None and earlier.entry.hour == entry.hour - 1
+    if entry.after is None and not just_before:
         return Standing.empty()
-    if entry.after != earlier.entry.hour:
-        raise CorruptError("manifest", 0, f"hour {entry.hour} does not go on from hour {earlier.entry.hour}")
+    if earlier is None or entry.after != earlier.entry.hour:
+        raise CorruptError("manifest", 0, f"hour {entry.hour} does not go on from the hour before it")
     return standing_of(chain.rows(earlier)).into(entry.hour)
 
 

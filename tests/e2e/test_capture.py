@@ -1,4 +1,7 @@
-"""The main job: recorded frames through sockets, segments and HTTP to books that equal the exchange's own."""
+"""The main job: recorded frames through sockets, segments and HTTP to books that equal the exchange's own.
+
+The same at a higher speed, with hours published, is tests/e2e/test_published.py.
+"""
 
 import random
 from pathlib import Path
@@ -13,20 +16,6 @@ def _folder(recorded_data: Path | None) -> Path:
     if recorded_data is None:
         pytest.skip("no recorded frames here; test_generated plays the same part")
     return recorded_data / "kalshi-gold15m"
-
-
-def test_eight_markets_in_a_minute(tmp_path: Path, recorded_data: Path | None, figures: list[str]) -> None:
-    folder = _folder(recorded_data)
-    markets = tickers(folder, "2026-08-10")
-    assert len(markets) == 8
-    with running(tmp_path, shown="2026-08-10T21:44:00Z", rate=120, KALSHIBOOK_AUDIT_EVERY_S="3") as stack:
-        play(stack, folder, markets)
-        tally = interrogate(stack, markets, 200, random.Random(1))
-        figures.append(f"{stack.home.name}: {tally}")
-        assert tally.wrong == []
-        assert tally.refused.total() <= tally.asked // 100
-        assert tally.rows > 260_000
-        assert min(tally.by_market.values()) >= 25
 
 
 @pytest.mark.fault

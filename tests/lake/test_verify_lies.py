@@ -19,6 +19,7 @@ from lake.coverage import DERIVED, derive
 from lake.fingerprint import fingerprint
 from lake.manifest import Account
 from lake.settle import SettledHour, settle
+from lake.standing import Standing
 from tests.lake import lakes
 
 Rows = Callable[[pa.Table], pa.Table]
@@ -185,3 +186,11 @@ def test_rows_out_of_order_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(drafts.coverage, "derive", lambda *_: DERIVED.empty_table())
     root = _lie(tmp_path, monkeypatch, publish, "settle", _settling("orderbook", swap))
     assert any("not in order of ticker" in doubt for doubt in lakes.doubts(root, with_log=False))
+
+
+def test_an_hour_that_goes_on_from_nowhere_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any) -> tuple[int | None, Standing]:
+        return None, Standing.empty()
+
+    root = _lie(tmp_path, monkeypatch, attempt.Attempt, "standing", nothing)
+    assert any("does not go on from the hour before it" in doubt for doubt in lakes.doubts(root, with_log=False))

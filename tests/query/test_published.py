@@ -3,8 +3,10 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 from unittest.mock import patch
 
@@ -245,6 +247,13 @@ def test_as_of_reads_the_version_that_stood(journal: Any, press: Any) -> None:
     assert book_at(log, A, as_of_us=first).at_us == (H0 + 1) * HOUR
     assert refused(log, None, as_of_us=first - 1).fields["reason"] == "not_published"
     assert refused(log, T0, "NOSUCH", as_of_us=second).code == "market_not_found"
+    shelf = Shelf(press.lake)
+    shelf.refresh()
+    for ts in (first - 1, first, second - 1, second):
+        with log.asked():
+            (shard,) = log.as_of(ts)
+            versions = {shard.book(hour).version for hour in shard.hour_numbers()}
+        assert versions == set(shelf.standing_rows(H0, ts)["version"].to_pylist())
     bare = Log(press.home, log.now_us)
     assert refused(bare, T0, as_of_us=second).fields["reason"] == "not_published"
 
@@ -464,6 +473,41 @@ def test_two_shards_with_markets_of_their_own(journal: Any, journals: Callable[[
         assert coverage(log, ticker).audits == coverage(alone, ticker).audits
     with Log(press.home, log.now_us, shards=[1], lake=press.lake).asked() as shards:
         assert [shard.shard for shard in shards] == [1]
+
+
+def test_many_threads_ask_while_hours_are_published(journal: Any, press: Any) -> None:
+    conn, seqs = CONN, range(2, 60)
+    for hour in range(4):
+        start = (H0 + hour) * HOUR
+        seq = 100 * hour
+        if hour:
+            journal.checkpoint(A, start, conn, seq - 41, [(0, 100, 59 * hour)])
+            journal.delta(A, start + 1, conn, seq + 1, 0, 100, 1)
+        else:
+            journal.snapshot(A, start + 1, conn, 1, [(0, 100, 1)])
+        for each in seqs:
+            journal.delta(A, start + each, conn, seq + each, 0, 100, 1)
+        journal.flush(H0 + hour)
+    journal.heard(conn, (H0 + 4) * HOUR)
+    journal.flush()
+    log = Log(press.home, lambda: (H0 + 1000) * HOUR, lake=press.lake, poll_every_s=0.001)
+    want = {(H0 + hour) * HOUR + at: levels(log, (H0 + hour) * HOUR + at) for hour in range(4) for at in (2, 30, 59)}
+    done, wrong = Event(), list[Any]()
+
+    def ask() -> None:
+        while not done.is_set():
+            wrong.extend(ts for ts, book in want.items() if levels(log, ts) != book)
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
+            for hour in range(3):
+                press.finish(journal, H0 + hour)
+        finally:
+            done.set()
+    assert [each.result() for each in asking] == [None] * 4
+    assert wrong == []
+    assert log.shards[0].folder_hours() == [H0 + 3]
 
 
 def damage(path: Path, at: int) -> None:
