@@ -20,8 +20,9 @@ from pyarrow import ipc
 from bench import machine, offline, tape, versus
 from bench.questions import choose
 from book.records import Kind
-from lake import framing, paths
-from lake.reader import Hour
+from lake import paths
+from lake.journal import framing
+from lake.journal.reader import Hour
 from lake.schemas import ORDERBOOK
 from query.log import Log
 from query.point import BookAnswer, book_at

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake import paths
-from lake.publish import publish_hours
-from lake.shelf import Shelf
+from lake.publishing.publish import publish_hours
+from lake.publishing.shelf import Shelf
 
 MINUTE_US = 60_000_000
 

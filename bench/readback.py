@@ -11,7 +11,7 @@ import msgspec
 from bench import tape
 from book.records import Kind, Reason
 from lake import paths
-from lake.reader import Hour
+from lake.journal.reader import Hour
 
 HARMLESS = frozenset({Reason.SHUTDOWN.value, Reason.MARKET_CLOSED.value, None})
 

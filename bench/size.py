@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from bench import flow, flowlog, machine, offline, published, tape
 from book.digest import digest
 from book.records import Kind
-from lake import parquet, paths
+from lake import paths
+from lake.publishing import parquet
 
 TARGET = "<= 6.6"
 MARKETS = 12_000

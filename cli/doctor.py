@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 
 from book.errors import LakeError
 from cli.up import require_free_ports
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from ops import keys
 from ops.settings import VARIABLES, Settings, SettingsError
 

@@ -19,10 +19,10 @@ from cli.rerecording import SHARD, Rerecording
 from exchange.capture import capture_metadata
 from exchange.errors import SourceError
 from lake import paths
-from lake.publish import publish_settled, standing_before
-from lake.settle import settle
-from lake.shelf import Shelf
-from lake.sources import read_source
+from lake.publishing.publish import publish_settled, standing_before
+from lake.publishing.shelf import Shelf
+from lake.settling.settle import settle
+from lake.settling.sources import read_source
 from ops.settings import Settings
 
 REASON = "import"

@@ -1,7 +1,7 @@
 """Owns the publisher as a process: its clock, log, metrics and signals, and what follows a publication.
 
-What is published, and when, stands in lake.publisher. After each publication the script that opens the lake in DuckDB
-is written anew, and each look leaves its mark for ``kalshibook health``.
+What is published, and when, stands in lake.publishing.publisher. After each publication the script that opens the lake
+in DuckDB is written anew, and each look leaves its mark for ``kalshibook health``.
 """
 
 import os
@@ -19,7 +19,7 @@ from cli import leash
 from cli.health import look_path
 from cli.hours import hour_text
 from lake import paths
-from lake.publisher import AFTER_ERROR_S, LOOK_EVERY_S, Publisher
+from lake.publishing.publisher import AFTER_ERROR_S, LOOK_EVERY_S, Publisher
 from ops import logs, metrics
 from ops.settings import Settings
 from query.sql.views import write_views

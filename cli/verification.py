@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from cli.hours import hour_text
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from lake.verify import verify
 from lake.verifying.findings import FAILURES
 from ops.settings import Settings

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from book.errors import CorruptError
 from lake import paths
-from lake.ends import End, write_end
-from lake.flush import ConnMark, FlushRecord, FlushTail
+from lake.journal.ends import End, write_end
+from lake.journal.flush import ConnMark, FlushRecord, FlushTail
 
 OLDER_EVERY_S = 1.0
 """Hours that an earlier process left are ended one at a time, since each costs a reading of its flush file."""

@@ -19,11 +19,11 @@ from collector.endings import Endings
 from collector.rows import OrderbookRows, pieces
 from collector.session import Taken
 from lake import durable, paths
-from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
-from lake.reader import Hour
-from lake.recovery import Recovered, recover_hour, recover_shard
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.journal.reader import Hour
+from lake.journal.recovery import Recovered, recover_hour, recover_shard
+from lake.journal.segment import SegmentWriter
 from lake.schemas import TABLES
-from lake.segment import SegmentWriter
 
 SEAL_BYTES = 64 << 20
 WRITE_TRIES = 2

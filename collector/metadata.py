@@ -12,7 +12,7 @@ import msgspec
 from book.errors import CorruptError
 from book.wire.rest import Document, EventDoc, MarketDoc, SeriesDoc, lasting_fields, parse_document, render_document
 from lake import paths
-from lake.reader import Hour
+from lake.journal.reader import Hour
 
 FINISHED = frozenset({"determined", "disputed", "amended", "finalized", "settled"})
 """Statuses of a market whose result is known: its book is over."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake import manifest
-from lake.shelf import Shelf
+from lake.publishing import manifest
+from lake.publishing.shelf import Shelf
 from query import cursor as cursors
 
 _TABLE = "corrections"

@@ -4,9 +4,9 @@ Owns the answer to "was it ever recorded, and when" for markets that an hour's c
 first asked for, and then as hours are published; never forgets a market, since an hour's new version keeps its rows.
 """
 
-from lake import parquet
-from lake.coverage import EVERY
-from lake.shelf import Shelf
+from lake.publishing import parquet
+from lake.publishing.shelf import Shelf
+from lake.settling.coverage import EVERY
 
 
 class Directory:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from book.records import HOUR_US, Kind, Reason
-from lake.reader import NO_INSTANT
+from lake.journal.reader import NO_INSTANT
 from query.changes import changes_after
 from query.clocks import Past
 from query.gap import Gap

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 import numpy as np
 
 from book.records import Kind
-from lake.reader import NO_INSTANT
+from lake.journal.reader import NO_INSTANT
 from query.clocks import Past
 from query.group import Group
 from query.index import BookIndex, Shown

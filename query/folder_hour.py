@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from book.records import Kind
-from lake.reader import NO_INSTANT, Hour
+from lake.journal.reader import NO_INSTANT, Hour
 from query.clocks import ConnClock
 from query.folder_clock import FolderClock
 from query.folder_rows import FolderRows

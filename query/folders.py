@@ -9,9 +9,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lake import paths
-from lake.files import OpenFiles
-from lake.flush import ConnMark
-from lake.reader import Hour
+from lake.journal.files import OpenFiles
+from lake.journal.flush import ConnMark
+from lake.journal.reader import Hour
 from query.folder_hour import FolderHour
 from query.folder_rows import FolderRows
 from query.index import AuditIndex, BookIndex, RowIndex

@@ -15,10 +15,10 @@ import pyarrow as pa
 from book.errors import CorruptError
 from book.records import Kind
 from lake import paths
-from lake.columns import integers
-from lake.coverage import EVERY
-from lake.fragments import CONTINUES
-from lake.reader import NO_INSTANT
+from lake.journal.reader import NO_INSTANT
+from lake.settling.columns import integers
+from lake.settling.coverage import EVERY
+from lake.settling.fragments import CONTINUES
 from query.group import NOTHING, POS_HOUR_BITS, Group, Tally
 from query.intervals import Interval
 from query.rows import Numbers

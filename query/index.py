@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from book.errors import CorruptError
 from book.records import HOUR_US, Kind
-from lake.batches import Ints
-from lake.reader import NO_INSTANT, Hour
+from lake.journal.batches import Ints
+from lake.journal.reader import NO_INSTANT, Hour
 from query.group import POS_HOUR_BITS, Group
 
 _CHUNK_BATCHES = 4096

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
 from book.errors import CorruptError
-from lake.batches import Ints
+from lake.journal.batches import Ints
 from lake.schemas import PUBLISHED
 from query.memory import Memory
 from query.row_group import RowGroup

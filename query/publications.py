@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from book.errors import CorruptError
-from lake import manifest
-from lake.shelf import Shelf
+from lake.publishing import manifest
+from lake.publishing.shelf import Shelf
 
 METADATA = ("markets", "events", "series")
 

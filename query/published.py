@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import parquet
-from lake.shelf import Shelf
+from lake.publishing import parquet
+from lake.publishing.shelf import Shelf
 from query.directory import Directory
 from query.hour_coverage import HourCoverage
 from query.memory import Memory

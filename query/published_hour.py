@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from book.errors import CorruptError
 from book.records import Kind
-from lake.columns import integers
-from lake.reader import NO_INSTANT
+from lake.journal.reader import NO_INSTANT
+from lake.settling.columns import integers
 from query.clocks import ConnClock, FileClock
 from query.group import NOTHING, Group, Tally
 from query.hour_book import FAR_US

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from lake.reader import NO_INSTANT
+from lake.journal.reader import NO_INSTANT
 from query.rows import BookRows, Levels, Numbers, levels
 
 LEAN = ("ts_recv", "seq", "side", "price_e4", "qty_e2")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lake.batches import Ints
+from lake.journal.batches import Ints
 
 SIDE_BITS = 14
 """A price has as many bits: the side stands above them."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from book.records import Kind
 from lake import paths
-from lake.reader import NO_INSTANT
+from lake.journal.reader import NO_INSTANT
 from query.group import POS_HOUR_BITS
 from query.rows import PRICE_MASK, SIDE_BITS, BookRows
 from query.shard import ShardLog

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from book.errors import CorruptError
 from book.records import HOUR_US, Reason
 from lake import paths
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 
 FRESH_S = 2.0
 HOURS_AT_ONCE = 48

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from book.records import Kind
-from lake.batches import Ints
+from lake.journal.batches import Ints
 from query.group import Group, order
 
 _Key = tuple[int, int, int, int]

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from book.errors import CorruptError
-from lake import manifest, paths
-from lake.manifest import DataFile, HourEntry, Manifest
+from lake import paths
+from lake.publishing import manifest
+from lake.publishing.manifest import DataFile, HourEntry, Manifest
 from lake.schemas import COVERAGE
 from lake.verifying.findings import FAILURES, Findings
 from lake.verifying.journal import Claim

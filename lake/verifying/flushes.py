@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lake import paths
-from lake.flush import FlushRecord, decode
+from lake.journal.flush import FlushRecord, decode
 
 
 @dataclass

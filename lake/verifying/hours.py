@@ -12,14 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from book.errors import CorruptError
-from lake import corrections, paths
-from lake.columns import integers
-from lake.coverage import DERIVED, FilePart, derive
-from lake.flush import ConnMark, Silence
-from lake.proof import prove_order, prove_replay
+from lake import paths
+from lake.journal.flush import ConnMark, Silence
+from lake.publishing import corrections
 from lake.schemas import PUBLISHED
-from lake.settle import SettledHour
-from lake.standing import Standing, standing_of
+from lake.settling.columns import integers
+from lake.settling.coverage import DERIVED, FilePart, derive
+from lake.settling.proof import prove_order, prove_replay
+from lake.settling.settle import SettledHour
+from lake.settling.standing import Standing, standing_of
 from lake.verifying import rows as rowwise
 from lake.verifying.chain import Chain, Version, check_file
 from lake.verifying.findings import FAILURES, Findings

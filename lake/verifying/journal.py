@@ -17,9 +17,10 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from book.errors import CorruptError
-from lake import ends, framing, paths, segment
-from lake.flush import ConnMark, Extent, FlushRecord
-from lake.recovery import verify_extents
+from lake import paths
+from lake.journal import ends, framing, segment
+from lake.journal.flush import ConnMark, Extent, FlushRecord
+from lake.journal.recovery import verify_extents
 from lake.schemas import TABLES
 from lake.verifying import flushes
 from lake.verifying.findings import Findings

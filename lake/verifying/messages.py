@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from book.errors import CorruptError
 from book.records import Kind
-from lake.columns import Numbers, integers
-from lake.manifest import Account, HourEntry
+from lake.publishing.manifest import Account, HourEntry
+from lake.settling.columns import Numbers, integers
 
 Counts = dict[int, int]
 

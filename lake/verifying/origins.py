@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from book.errors import CorruptError
 from lake import paths
-from lake.accounts import accounts_of
-from lake.coverage import derive
-from lake.ends import read_end
-from lake.flush import NOT_COUNTED, ConnMark
-from lake.manifest import Account
-from lake.settle import settle
-from lake.sources import Source, read_source
+from lake.journal.ends import read_end
+from lake.journal.flush import NOT_COUNTED, ConnMark
+from lake.publishing.accounts import accounts_of
+from lake.publishing.manifest import Account
+from lake.settling.coverage import derive
+from lake.settling.settle import settle
+from lake.settling.sources import Source, read_source
 from lake.verifying.chain import Version
 from lake.verifying.findings import Findings
 from lake.verifying.hours import Contents, same_coverage

@@ -1,6 +1,6 @@
 """Rows of a published table, looked at one by one: where they stand, and whether they can be what they say.
 
-Owns the proof of order, hour and kind. What rows mean together is lake.proof's.
+Owns the proof of order, hour and kind. What rows mean together is lake.settling.proof's.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from book.errors import CorruptError
 from book.records import Kind
 from book.units import MAX_PRICE_E4
 from lake import paths
-from lake.columns import Numbers, coded, integers
 from lake.schemas import SORT_KEYS
+from lake.settling.columns import Numbers, coded, integers
 
 _STAMPS = {"markets": "valid_from", "events": "valid_from", "series": "valid_from"}
 """The column that says in which hour a row stands, where it is not ts_recv."""

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
-from lake import delta, paths
+from lake import paths
+from lake.publishing import delta
 from lake.schemas import COVERAGE, PUBLISHED
 from lake.verifying.chain import Chain
 from lake.verifying.findings import FAILURES, Findings

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 
 from book.errors import CorruptError
+from lake.publishing.shelf import Shelf
 from lake.schemas import PUBLISHED
-from lake.shelf import Shelf
 
 Files = dict[str, list[str]]
 """For each table, coverage included, its files as DuckDB opens them, by hour."""

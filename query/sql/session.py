@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from lake import paths
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from query.sql import views
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from lake import durable, objects, paths
+from lake.publishing.shelf import Shelf
 from lake.schemas import PUBLISHED
-from lake.shelf import Shelf
 from query.sql.listing import pattern, standing_files
 
 _PARTS = ("derived.sql", "book.sql", "state.sql", "bbo.sql")

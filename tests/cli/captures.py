@@ -15,8 +15,8 @@ from typing import Any
 
 from book.errors import ApiError
 from cli.importing import run_import
-from lake import parquet
-from lake.shelf import Shelf
+from lake.publishing import parquet
+from lake.publishing.shelf import Shelf
 from ops.clock import RehearsalClock
 from ops.settings import Settings
 from query.log import Log

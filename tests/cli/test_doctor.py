@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cli import doctor
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
 from ops import keys
 from ops.settings import Settings
 from tests.query.conftest import H0, HOUR, Journal

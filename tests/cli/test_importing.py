@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli import importing
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
 from lake.verify import verify
 from query.point import book_at
 from tests.cli.captures import H0_MS, HOUR_MS, Imported, book_of, fold

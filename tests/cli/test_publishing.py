@@ -16,8 +16,8 @@ import pytest
 
 from cli.health import look_path
 from lake import paths
-from lake.ends import End, write_end
-from lake.shelf import Shelf
+from lake.journal.ends import End, write_end
+from lake.publishing.shelf import Shelf
 from tests.query.conftest import H0, HOUR, Journal
 
 OVER = "2026-08-01T18:30:00Z"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.sql import run_sql
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
 from ops.settings import Settings
 from tests.query.conftest import H0, HOUR, Journal
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.verification import run_verify
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
 from ops.settings import Settings
 from tests.cli.test_publishing import record
 from tests.query.conftest import H0, HOUR

@@ -16,7 +16,7 @@ from collector.journal import Journal
 from collector.rows import OrderbookRows, TableRows
 from collector.session import Taken
 from lake import durable, paths
-from lake.reader import Hour
+from lake.journal.reader import Hour
 
 H0 = 490_000
 T0 = H0 * HOUR_US

@@ -10,9 +10,10 @@ import pytest
 from book.records import HOUR_US, Kind, Reason
 from collector.rows import OrderbookRows
 from collector.session import Taken
-from lake import ends, paths
-from lake.ends import End, read_end
-from lake.flush import NOT_COUNTED
+from lake import paths
+from lake.journal import ends
+from lake.journal.ends import End, read_end
+from lake.journal.flush import NOT_COUNTED
 from tests.collector.journals import CONN, H0, T0, Clock, drop, hours, opened, taken
 from tests.model.account import false_ends
 

@@ -11,7 +11,7 @@ from collector import journal as journal_module
 from collector.journal import Journal
 from collector.session import Taken
 from lake import durable, paths
-from lake.segment import read_sidecar
+from lake.journal.segment import read_sidecar
 from tests.collector.journals import CONN, H0, T0, Clock, drop, expected, hours, names, opened, stored, taken
 
 

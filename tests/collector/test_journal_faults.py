@@ -11,7 +11,7 @@ import pytest
 from book.errors import CorruptError
 from book.records import HOUR_US
 from lake import paths
-from lake.flush import FlushTail
+from lake.journal.flush import FlushTail
 from tests.collector.journals import (
     H0,
     T0,

@@ -18,8 +18,8 @@ from collector.journal import Journal
 from collector.main import collect
 from collector.session import Session
 from lake import paths
-from lake.flush import ConnMark
-from lake.reader import Hour
+from lake.journal.flush import ConnMark
+from lake.journal.reader import Hour
 
 BOOKS, TRADES, LIVES = "orderbook_delta", "trade", "market_lifecycle_v2"
 

@@ -19,7 +19,7 @@ from collector.recorder import Recorder, read_clocks
 from collector.session import Limits, Taken
 from collector.signing import Signer
 from lake import paths
-from lake.reader import Hour
+from lake.journal.reader import Hour
 from ops.backoff import Backoff
 
 

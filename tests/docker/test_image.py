@@ -94,7 +94,9 @@ def test_each_role_in_a_container_records_publishes_answers_and_stops_without_lo
         assert asked["published"] >= 5
         assert asked["wrong"] == []
 
-        counted = stack.containers.execute("serve", "kalshibook", "sql", "--json", "SELECT count(*) AS n FROM orderbook")
+        counted = stack.containers.execute(
+            "serve", "kalshibook", "sql", "--json", "SELECT count(*) AS n FROM orderbook"
+        )
         assert json.loads(counted.stdout)["n"] > 1000, counted.stderr
         assert [stack.told[role] for role in stack.processes if not stack.is_well(role)] == []
         assert stack.stop("collect") == 0

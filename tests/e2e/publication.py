@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from tests.e2e.client import book, instants, spans
 from tests.e2e.oracle import Oracle
 from tests.e2e.stack import Stack

@@ -16,10 +16,10 @@ import pyarrow as pa
 from collector import spans
 from collector.session import Limits
 from lake import paths
-from lake.coverage import FilePart, derive
-from lake.settle import SettledHour, settle
-from lake.sources import Source, read_source
-from lake.standing import Standing, standing_of
+from lake.settling.coverage import FilePart, derive
+from lake.settling.settle import SettledHour, settle
+from lake.settling.sources import Source, read_source
+from lake.settling.standing import Standing, standing_of
 from tests.lake.slow import Hours, read_log
 from tests.model.faults import FAULTS, schedule
 from tests.model.frames import lives

@@ -58,7 +58,7 @@ def job(lake: Path, home: Path, hours: list[int], now_us: int, reason: str = "ho
 
 
 def _child(one: dict[str, Any]) -> None:
-    from lake.publish import publish_hours
+    from lake.publishing.publish import publish_hours
 
     left = one.get("die_at", 1 << 30)
 
@@ -92,7 +92,7 @@ def _start(one: dict[str, Any]) -> int:
 
 
 def _serve() -> None:
-    import lake.publish  # noqa: F401 - the children find it imported
+    import lake.publishing.publish  # noqa: F401 - the children find it imported
 
     for line in sys.stdin:
         jobs = json.loads(line)

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from book.records import HOUR_US, Level
 from lake import durable, paths, schemas
-from lake.ends import End, write_end
-from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
-from lake.segment import SegmentWriter
+from lake.journal.ends import End, write_end
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.journal.segment import SegmentWriter
 
 H0 = 496_000
 """An hour like any other; H0 + 8 begins a day."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from book.records import HOUR_US
 from book.wire import encode
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
 from lake.verify import Report, verify
 from tests.model.hand import MIDNIGHT_US, SIDS, Hand, S
 

@@ -9,10 +9,11 @@ import polars as pl
 import pyarrow.compute as pc
 
 from book.records import HOUR_US
-from lake import objects, parquet, paths
-from lake.manifest import Manifest
-from lake.publish import publish_hours
-from lake.shelf import Shelf
+from lake import objects, paths
+from lake.publishing import parquet
+from lake.publishing.manifest import Manifest
+from lake.publishing.publish import publish_hours
+from lake.publishing.shelf import Shelf
 from tests.lake.tapes import FIRST, Tape, expected, found
 
 NOW_US = (FIRST + 9) * HOUR_US

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from book.records import HOUR_US
-from lake import durable, ends, paths, schemas
-from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
-from lake.segment import SegmentWriter
+from lake import durable, paths, schemas
+from lake.journal import ends
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.journal.segment import SegmentWriter
 
 FIRST = 495_046
 """22:00 UTC: two hours before a midnight."""

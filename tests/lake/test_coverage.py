@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from book.records import HOUR_US, Kind
-from lake.coverage import FilePart
+from lake.settling.coverage import FilePart
 from tests.lake.chains import ALL, Link, chain, parts_of, run, slow_hours
 from tests.lake.slow import BASES, CHECKPOINT, CLOSE, ORPHAN, SNAPSHOT, Hours, Life, Row, plain, plain_rows
 

@@ -8,10 +8,10 @@ import pytest
 from book.digest import digest
 from book.errors import PublishError
 from book.records import HOUR_US
-from lake.coverage import DERIVED, FilePart, derive
-from lake.flush import Silence
-from lake.settle import SettledHour
-from lake.standing import Standing, standing_of
+from lake.journal.flush import Silence
+from lake.settling.coverage import DERIVED, FilePart, derive
+from lake.settling.settle import SettledHour
+from lake.settling.standing import Standing, standing_of
 from tests.lake.chains import chain, parts_of
 from tests.lake.handlog import BOOK, CONN, H0, T0, HandLog, S
 from tests.lake.slow import plain

@@ -12,8 +12,9 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from book.errors import CorruptError, PublishError
-from lake import delta, parquet, paths
-from lake.manifest import DataFile
+from lake import paths
+from lake.publishing import delta, parquet
+from lake.publishing.manifest import DataFile
 from lake.schemas import CORRECTIONS, PUBLISHED
 from tests.lake.tapes import FIRST
 

@@ -8,8 +8,8 @@ import pytest
 
 from book.errors import CorruptError
 from lake import durable, paths
-from lake.ends import End, read_end, write_end
-from lake.flush import ConnMark
+from lake.journal.ends import End, read_end, write_end
+from lake.journal.flush import ConnMark
 
 END = End(
     shard=3,

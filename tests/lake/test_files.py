@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from book.errors import CorruptError
-from lake.files import READ_THROUGH_BYTES, OpenFiles
+from lake.journal.files import READ_THROUGH_BYTES, OpenFiles
 
 
 def fds() -> set[str]:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from book.errors import CorruptError, DeadWriterError
-from lake.flush import ConnMark, Extent, FlushRecord, FlushTail, FlushWriter, Silence, decode, encode
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushTail, FlushWriter, Silence, decode, encode
 
 INT = st.integers(0, 1 << 60)
 RECORDS = st.lists(

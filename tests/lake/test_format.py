@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from lake import durable, paths, schemas
-from lake.flush import Extent, FlushRecord, FlushWriter
-from lake.reader import Hour
-from lake.segment import SegmentWriter
+from lake.journal.flush import Extent, FlushRecord, FlushWriter
+from lake.journal.reader import Hour
+from lake.journal.segment import SegmentWriter
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text()
 NAMES = {schemas.INSTANT: "instant", schemas.TICKER: "dictionary<int32, utf8>", pa.utf8(): "utf8"}

@@ -12,9 +12,10 @@ import pytest
 
 from book.errors import LakeError
 from book.records import HOUR_US, Kind
-from lake import manifest, paths, schemas
-from lake.reader import Hour
-from lake.shelf import Shelf
+from lake import paths, schemas
+from lake.journal.reader import Hour
+from lake.publishing import manifest
+from lake.publishing.shelf import Shelf
 from tests.model import log_rows
 from tests.model.oracle import add
 from tests.query.sql import runs

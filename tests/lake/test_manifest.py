@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from book.errors import CorruptError
-from lake import manifest, objects, paths
-from lake.manifest import Account, DataFile, HourEntry, Manifest, ShardRead
+from lake import objects, paths
+from lake.publishing import manifest
+from lake.publishing.manifest import Account, DataFile, HourEntry, Manifest, ShardRead
 
 ACCOUNT = Account(0, 1, 2, 3, 0, 0, 1, 4, None, 1, 11, True, 4)
 

@@ -9,8 +9,9 @@ import pytest
 from pyarrow import parquet as pq
 
 from book.errors import CorruptError
-from lake import delta, objects, parquet, paths, schemas
-from lake.manifest import DataFile
+from lake import objects, paths, schemas
+from lake.publishing import delta, parquet
+from lake.publishing.manifest import DataFile
 from tests.lake.tapes import FIRST
 
 START_US = FIRST * 3_600_000_000

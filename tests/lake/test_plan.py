@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from book.records import HOUR_US
-from lake import plan as planning
-from lake.manifest import ShardRead
-from lake.plan import MINUTE_US, Folder, Task, Touch, plan, read_up_to
+from lake.publishing import plan as planning
+from lake.publishing.manifest import ShardRead
+from lake.publishing.plan import MINUTE_US, Folder, Task, Touch, plan, read_up_to
 
 H = 495_046
 NEW, AGAIN = False, True

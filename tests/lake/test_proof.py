@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from book.errors import BookError, ProofError
 from book.ladder import Book
-from lake import fold as folding
-from lake import proof
-from lake.columns import book_columns, groups, level_columns
-from lake.fingerprint import Fingerprint, fingerprint
-from lake.fold import Stretches, fold
 from lake.schemas import PUBLISHED, TABLES
-from lake.standing import Stand, Standing
+from lake.settling import fold as folding
+from lake.settling import proof
+from lake.settling.columns import book_columns, groups, level_columns
+from lake.settling.fingerprint import Fingerprint, fingerprint
+from lake.settling.fold import Stretches, fold
+from lake.settling.standing import Stand, Standing
 from tests.lake.chains import ALL, chain, run, slow_hours
 from tests.lake.handlog import CHECKPOINT, CLOSE, CONN, DELTA, ORPHAN, SNAPSHOT, T0
 from tests.lake.slow import Row, plain_rows

@@ -8,14 +8,15 @@ import pytest
 
 from book.errors import LakeError, ProofError, PublishError
 from book.records import HOUR_US
-from lake import accounts, manifest, objects, parquet, paths
-from lake.attempt import Attempt
-from lake.drafts import draft
-from lake.flush import ConnMark
-from lake.publish import publish_hours, publish_settled, standing_before
-from lake.settle import settle
-from lake.sources import read_source
-from lake.standing import Standing
+from lake import objects, paths
+from lake.journal.flush import ConnMark
+from lake.publishing import accounts, manifest, parquet
+from lake.publishing.attempt import Attempt
+from lake.publishing.drafts import draft
+from lake.publishing.publish import publish_hours, publish_settled, standing_before
+from lake.settling.settle import settle
+from lake.settling.sources import read_source
+from lake.settling.standing import Standing
 from tests.lake.publishing import NOW_US, TABLES, assert_holds, close_of, files_below, late, publish, shelf_of, stored
 from tests.lake.tapes import FIRST, SECOND_US, Tape, expected
 

@@ -10,9 +10,10 @@ import pytest
 from deltalake import DeltaTable
 
 from book.records import HOUR_US
-from lake import carry_out, delta, manifest, parquet, paths
-from lake.publish import publish_hours
-from lake.shelf import Shelf
+from lake import paths
+from lake.publishing import carry_out, delta, manifest, parquet
+from lake.publishing.publish import publish_hours
+from lake.publishing.shelf import Shelf
 from tests.lake.forks import DIED, Forks, job
 from tests.lake.tapes import FIRST, SECOND_US, Tape, expected, found
 

@@ -11,7 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from book.errors import CorruptError, ProofError, PublishError
-from lake import carry_out, delta, manifest, parquet, paths
+from lake import paths
+from lake.publishing import carry_out, delta, manifest, parquet
 from tests.lake.forks import Forks, job
 from tests.lake.publishing import NOW_US, assert_holds, files_below, late, publish, shelf_of
 from tests.lake.tapes import FIRST, Tape
@@ -91,7 +92,7 @@ def test_who_is_beaten_to_a_number_takes_the_next(lake: Path, tape: Tape, ours: 
 
 
 def test_others_who_never_stop_are_an_error(lake: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lake.publish.TRIES", 2)
+    monkeypatch.setattr("lake.publishing.publish.TRIES", 2)
     monkeypatch.setattr(manifest, "put", lambda *_: False)
     with pytest.raises(PublishError, match="2 times"):
         publish(lake, tape, 0)

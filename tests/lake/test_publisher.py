@@ -8,11 +8,13 @@ import pytest
 
 from book.errors import PublishError
 from book.records import HOUR_US
-from lake import ends, manifest, paths, publish, publisher, watch
-from lake.flush import Silence
-from lake.publisher import Publisher
-from lake.shelf import Shelf
-from lake.watch import Watch
+from lake import paths
+from lake.journal import ends
+from lake.journal.flush import Silence
+from lake.publishing import manifest, publish, publisher, watch
+from lake.publishing.publisher import Publisher
+from lake.publishing.shelf import Shelf
+from lake.publishing.watch import Watch
 from tests.lake.forks import DIED, Forks, job
 from tests.lake.handlog import CONN, HandLog
 from tests.lake.publishing import assert_holds, shelf_of, stored

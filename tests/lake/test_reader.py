@@ -11,9 +11,9 @@ import pytest
 
 from book.errors import CorruptError
 from lake import durable, paths, schemas
-from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
-from lake.reader import NO_INSTANT, Hour
-from lake.segment import SegmentWriter
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.journal.reader import NO_INSTANT, Hour
+from lake.journal.segment import SegmentWriter
 
 HOUR = 496_000
 

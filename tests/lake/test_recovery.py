@@ -12,10 +12,10 @@ from pyarrow import ipc
 
 from book.errors import CorruptError
 from lake import durable, paths, schemas
-from lake.flush import ConnMark, Extent, FlushRecord, FlushTail, FlushWriter
-from lake.reader import Hour
-from lake.recovery import recover_hour, recover_shard
-from lake.segment import SegmentWriter, read_sidecar
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushTail, FlushWriter
+from lake.journal.reader import Hour
+from lake.journal.recovery import recover_hour, recover_shard
+from lake.journal.segment import SegmentWriter, read_sidecar
 
 HOUR = 496_000
 

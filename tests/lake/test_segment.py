@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pyarrow import ipc
 
 from book.errors import DeadWriterError
-from lake import durable, framing, paths, schemas
-from lake.segment import COMPRESS_FROM_ROWS, SegmentWriter, read_sidecar
+from lake import durable, paths, schemas
+from lake.journal import framing
+from lake.journal.segment import COMPRESS_FROM_ROWS, SegmentWriter, read_sidecar
 
 ROW = st.fixed_dictionaries(
     {

@@ -7,10 +7,10 @@ import pytest
 
 from book.errors import PublishError
 from book.records import HOUR_US
-from lake.flush import ConnMark
-from lake.settle import SettledHour, settle
-from lake.sources import Source, read_source
-from lake.standing import Stand, Standing
+from lake.journal.flush import ConnMark
+from lake.settling.settle import SettledHour, settle
+from lake.settling.sources import Source, read_source
+from lake.settling.standing import Stand, Standing
 from tests.lake.handlog import BOOK, CHECKPOINT, CLOSE, CONN, DELTA, H0, ORPHAN, SNAPSHOT, T0, HandLog, S
 from tests.lake.slow import plain, plain_rows
 

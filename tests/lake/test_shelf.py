@@ -9,9 +9,10 @@ import pytest
 
 from book.errors import CorruptError
 from book.records import HOUR_US
-from lake import delta, parquet, paths
+from lake import paths
+from lake.publishing import delta, parquet
+from lake.publishing.shelf import Shelf
 from lake.schemas import COVERAGE
-from lake.shelf import Shelf
 from tests.lake.tapes import FIRST
 
 Rows = list[dict[str, object]]

@@ -8,11 +8,12 @@ import pytest
 
 from book.errors import CorruptError
 from book.records import HOUR_US
-from lake import paths, sources
-from lake.ends import read_end
-from lake.flush import ConnMark, FlushRecord, FlushTail, Silence
+from lake import paths
+from lake.journal.ends import read_end
+from lake.journal.flush import ConnMark, FlushRecord, FlushTail, Silence
 from lake.schemas import TABLES
-from lake.sources import Source, read_source
+from lake.settling import sources
+from lake.settling.sources import Source, read_source
 from tests.lake.chains import run
 from tests.lake.handlog import CONN, H0, T0, HandLog, S
 from tests.lake.slow import plain, read_log

@@ -13,7 +13,8 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from lake import delta, manifest, parquet, paths
+from lake import paths
+from lake.publishing import delta, manifest, parquet
 from tests.lake import lakes
 
 Rows = Callable[[pa.Table], pa.Table]

@@ -12,14 +12,14 @@ import pytest
 
 from book.errors import ProofError
 from book.records import HOUR_US, Kind
-from lake import attempt, drafts, publish
-from lake.accounts import accounts_of
-from lake.corrections import rows_of
-from lake.coverage import DERIVED, derive
-from lake.fingerprint import fingerprint
-from lake.manifest import Account
-from lake.settle import SettledHour, settle
-from lake.standing import Standing
+from lake.publishing import attempt, drafts, publish
+from lake.publishing.accounts import accounts_of
+from lake.publishing.corrections import rows_of
+from lake.publishing.manifest import Account
+from lake.settling.coverage import DERIVED, derive
+from lake.settling.fingerprint import fingerprint
+from lake.settling.settle import SettledHour, settle
+from lake.settling.standing import Standing
 from tests.lake import lakes
 
 Rows = Callable[[pa.Table], pa.Table]

@@ -9,8 +9,10 @@ import pytest
 
 from book.records import HOUR_US
 from collector import spans
-from lake import ends, manifest, paths
-from lake.publish import publish_hours
+from lake import paths
+from lake.journal import ends
+from lake.publishing import manifest
+from lake.publishing.publish import publish_hours
 from lake.verify import verify
 from tests.model.faults import FAULTS, schedule
 from tests.model.frames import lives

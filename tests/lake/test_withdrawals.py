@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from book.records import Kind
-from lake.columns import BookColumns, book_columns
 from lake.schemas import ORDERBOOK
-from lake.withdrawals import void_rows
+from lake.settling.columns import BookColumns, book_columns
+from lake.settling.withdrawals import void_rows
 
 
 class Logged(NamedTuple):

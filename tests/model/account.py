@@ -8,9 +8,9 @@ from pathlib import Path
 
 from book.records import HOUR_US, Kind
 from lake import paths
-from lake.ends import read_end
-from lake.flush import ConnMark, FlushRecord, FlushTail
-from lake.reader import Hour
+from lake.journal.ends import read_end
+from lake.journal.flush import ConnMark, FlushRecord, FlushTail
+from lake.journal.reader import Hour
 
 NUMBERED = ("orderbook", "audits", "trades", "lifecycle")
 OURS = (Kind.CHECKPOINT, Kind.CLOSE)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from book.records import Kind
 from lake import paths
-from lake.reader import Hour
+from lake.journal.reader import Hour
 from tests.model.oracle import add
 
 NEVER = 1 << 62

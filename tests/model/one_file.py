@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from book.records import HOUR_US, Kind
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from tests.model.oracle import GAP, OVER, UNWANTED, add
 
 BASES = (Kind.SNAPSHOT, Kind.CHECKPOINT, Kind.CLOSE)

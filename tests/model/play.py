@@ -14,7 +14,7 @@ from unittest.mock import patch
 from book.records import DAY_US, HOUR_US, Kind
 from collector import spans
 from collector.session import Limits
-from lake.publisher import Publisher
+from lake.publishing.publisher import Publisher
 from query.log import Log
 from tests.model import account, log_rows
 from tests.model.faults import schedule

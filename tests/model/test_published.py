@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lake import paths
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from tests.model.faults import FAULTS
 from tests.model.one_file import Files
 from tests.model.oracle import GAP, Oracle

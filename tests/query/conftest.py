@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from lake import durable, paths, schemas
-from lake.ends import End, write_end
-from lake.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
-from lake.manifest import Manifest
-from lake.publish import publish_hours
-from lake.reader import Hour
-from lake.segment import SegmentWriter
+from lake.journal.ends import End, write_end
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.journal.reader import Hour
+from lake.journal.segment import SegmentWriter
+from lake.publishing.manifest import Manifest
+from lake.publishing.publish import publish_hours
 from query.log import Log
 
 HOUR = 3_600_000_000

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from book.errors import ApiError
-from lake import publish
+from lake.publishing import publish
 from query.corrections import Correction, CorrectionPage, CorrectionReader
 from tests.query.conftest import H0, HOUR, Journal
 

@@ -6,7 +6,7 @@ import pytest
 
 from book.errors import ApiError
 from lake import paths
-from lake.reader import Hour
+from lake.journal.reader import Hour
 from query.log import Log
 from query.point import book_at
 from tests.query.conftest import CHECKPOINT

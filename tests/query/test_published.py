@@ -13,8 +13,9 @@ from unittest.mock import patch
 import pytest
 
 from book.errors import ApiError, CorruptError
-from lake import manifest, paths
-from lake.shelf import Shelf
+from lake import paths
+from lake.publishing import manifest
+from lake.publishing.shelf import Shelf
 from query.coverage import coverage, gaps
 from query.log import Log
 from query.markets import market, markets

@@ -16,7 +16,7 @@ import pytest
 
 from book.errors import ApiError
 from collector import spans
-from lake.publisher import Publisher
+from lake.publishing.publisher import Publisher
 from query.coverage import coverage, gaps
 from query.log import Log
 from query.point import BookAnswer, book_at

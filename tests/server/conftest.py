@@ -9,7 +9,7 @@ import httpx
 import pytest
 from litestar.types import ASGIApp
 
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
 from server.app import ServerSettings, create_app
 from server.instants import iso
 from tests.query.conftest import Journal

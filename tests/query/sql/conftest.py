@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 import duckdb
 import pytest
 
-from lake.shelf import Shelf
+from lake.publishing.shelf import Shelf
 from query.sql.listing import Files, standing_files
 from tests.query.sql import runs
 

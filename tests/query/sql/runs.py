@@ -18,8 +18,8 @@ from book.records import HOUR_US
 from collector import spans
 from collector.session import Limits
 from lake import paths
-from lake.publisher import Publisher
-from lake.reader import Hour
+from lake.journal.reader import Hour
+from lake.publishing.publisher import Publisher
 from query.sql import views
 from tests.model import log_rows
 from tests.model.faults import FAULTS, schedule

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from lake import paths
-from lake.publish import publish_hours
+from lake.publishing.publish import publish_hours
+from lake.publishing.shelf import Shelf
 from lake.schemas import PUBLISHED
-from lake.shelf import Shelf
 from query.sql import views
 from query.sql.listing import standing_files
 from query.sql.session import Session

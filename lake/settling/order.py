@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lake.batches import Ints
-from lake.columns import BookColumns, Levels
+from lake.journal.batches import Ints
 from lake.schemas import PUBLISHED, SORT_KEYS
+from lake.settling.columns import BookColumns, Levels
 
 _HOUR_BITS = 32
 

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from book.errors import CorruptError
-from lake import framing, paths
-from lake.batches import BatchList, Ints
-from lake.files import OpenFiles
-from lake.flush import ConnMark, FlushRecord, FlushTail, Silence
+from lake import paths
+from lake.journal import framing
+from lake.journal.batches import BatchList, Ints
+from lake.journal.files import OpenFiles
+from lake.journal.flush import ConnMark, FlushRecord, FlushTail, Silence
 from lake.schemas import TABLES
 
 NO_INSTANT = -(1 << 63)

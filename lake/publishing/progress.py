@@ -7,10 +7,10 @@ Decides nothing.
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from lake import manifest
-from lake.manifest import ShardRead
-from lake.plan import Folder, Task, overtaken, plan, read_up_to
-from lake.watch import Watch
+from lake.publishing import manifest
+from lake.publishing.manifest import ShardRead
+from lake.publishing.plan import Folder, Task, overtaken, plan, read_up_to
+from lake.publishing.watch import Watch
 
 
 class Progress:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from book.errors import ProofError
 from book.records import Kind, Reason
-from lake.flush import NOT_COUNTED, ConnMark
-from lake.manifest import Account
-from lake.settle import SettledHour
+from lake.journal.flush import NOT_COUNTED, ConnMark
+from lake.publishing.manifest import Account
+from lake.settling.settle import SettledHour
 
 MISSING = frozenset({Reason.SEQ_GAP, Reason.OVERFLOW, Reason.CHANNEL_ERROR})
 """Closes that say that messages of their conn are missing, so that a sum that differs is no defect of ours."""

@@ -1,6 +1,7 @@
 """Writing a segment: one table's batches of one stretch of time, appended to one file.
 
-Owns the segment's bytes and its sidecar. Bytes are acknowledged by the flush file alone (lake.flush), never here.
+Owns the segment's bytes and its sidecar. Bytes are acknowledged by the flush file alone (lake.journal.flush), never
+here.
 
 A segment is an Arrow IPC stream: the schema, then batches that each carry a dictionary of their own, so that any
 batch can be read behind the schema alone. A sealed one ends with the stream's end mark and has a sidecar.
@@ -17,7 +18,8 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from book.errors import DeadWriterError
-from lake import durable, framing, paths
+from lake import durable, paths
+from lake.journal import framing
 
 COMPRESS_FROM_ROWS = 512
 """Batches from here on are compressed: below, zstd costs more than 10 times the rest of a write or a read.

@@ -20,8 +20,8 @@ from pyarrow import parquet as pq
 
 from book.errors import CorruptError
 from lake import durable, objects, paths
-from lake.batches import Ints
-from lake.manifest import DataFile
+from lake.journal.batches import Ints
+from lake.publishing.manifest import DataFile
 from lake.schemas import PUBLISHED, SORT_KEYS
 
 ORDERBOOK_GROUP_ROWS = 32_768

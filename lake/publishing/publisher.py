@@ -1,7 +1,8 @@
 """The publisher: looks what is due, again and again, and publishes it.
 
 Owns when the journal is looked at, what happens after an error, and what it knows of the hours it has seen. Decides no
-hour by itself (lake.plan) and writes nothing itself (lake.publish). The clocks and the log are passed in.
+hour by itself (lake.publishing.plan) and writes nothing itself (lake.publishing.publish). The clocks and the log are
+passed in.
 """
 
 import time
@@ -10,11 +11,12 @@ from pathlib import Path
 from threading import Event
 
 from book.errors import LakeError, PublishError
-from lake import carry_out, paths, publish
-from lake.manifest import HourEntry
-from lake.plan import GIVEN_UP_S, Task
-from lake.progress import Progress
-from lake.shelf import Shelf
+from lake import paths
+from lake.publishing import carry_out, publish
+from lake.publishing.manifest import HourEntry
+from lake.publishing.plan import GIVEN_UP_S, Task
+from lake.publishing.progress import Progress
+from lake.publishing.shelf import Shelf
 
 LOOK_EVERY_S = 1.0
 AFTER_ERROR_S = 10.0

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from book.records import HOUR_US, Kind, Reason
-from lake.columns import integers
 from lake.schemas import ORDERBOOK, TICKER
-from lake.sources import Source
-from lake.standing import Standing
+from lake.settling.columns import integers
+from lake.settling.sources import Source
+from lake.settling.standing import Standing
 
 _BASE = (int(Kind.CHECKPOINT), 0)
 

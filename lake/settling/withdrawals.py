@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from book.records import Kind
-from lake.batches import Ints
-from lake.columns import BookColumns, Mask
+from lake.journal.batches import Ints
+from lake.settling.columns import BookColumns, Mask
 
 
 def void_rows(logged: BookColumns, early: BookColumns, early_at: Ints) -> Mask:

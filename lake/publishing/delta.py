@@ -1,7 +1,7 @@
 """The Delta tables of the lake: made, and changed by one commit for each publication.
 
 Owns what Delta is told: which files stand in an hour, and which publication a table holds. Files are written by
-lake.parquet and only registered here. Never decides what is published.
+lake.publishing.parquet and only registered here. Never decides what is published.
 
 Every commit follows the same path: a fresh handle, the number of the last publication it holds, the files of the
 hours to replace taken from that same handle, and a commit that must be that handle's next version or fails. So two
@@ -27,7 +27,7 @@ from pyarrow import parquet as pq
 
 from book.errors import CorruptError, PublishError
 from lake import durable, objects, paths
-from lake.manifest import DataFile
+from lake.publishing.manifest import DataFile
 from lake.schemas import PUBLISHED
 
 APP = "publish"

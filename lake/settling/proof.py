@@ -12,11 +12,21 @@ import pyarrow as pa
 from book.digest import digest
 from book.errors import ProofError
 from book.records import Kind, Level
-from lake.batches import Ints
-from lake.columns import BookColumns, Groups, Levels, Numbers, book_columns, concat_ranges, groups, level_columns, runs
-from lake.fingerprint import Fingerprint, fingerprint
-from lake.fold import Folded, Stretches, fold, slots
-from lake.standing import Standing
+from lake.journal.batches import Ints
+from lake.settling.columns import (
+    BookColumns,
+    Groups,
+    Levels,
+    Numbers,
+    book_columns,
+    concat_ranges,
+    groups,
+    level_columns,
+    runs,
+)
+from lake.settling.fingerprint import Fingerprint, fingerprint
+from lake.settling.fold import Folded, Stretches, fold, slots
+from lake.settling.standing import Standing
 
 _PART_ROWS = 1 << 20
 

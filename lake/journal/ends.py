@@ -13,7 +13,7 @@ import msgspec
 
 from book.errors import CorruptError
 from lake import objects, paths
-from lake.flush import ConnMark
+from lake.journal.flush import ConnMark
 
 
 class End(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The coverage rows of markets: fragments with their counts, places, bases and digests.
 
-Owns what is reckoned about a fragment's rows. Which fragments there are is lake.fragments'; conns and silences are
-lake.coverage's.
+Owns what is reckoned about a fragment's rows. Which fragments there are is lake.settling.fragments'; conns and
+silences are lake.settling.coverage's.
 """
 
 from bisect import bisect_left
@@ -15,12 +15,12 @@ import pyarrow as pa
 from book.errors import PublishError
 from book.records import Kind
 from lake import paths
-from lake.batches import Ints
-from lake.columns import BookColumns, Groups, book_columns, groups, level_columns
-from lake.fold import Stretches, fold
-from lake.fragments import Fragment, Walk
+from lake.journal.batches import Ints
 from lake.schemas import BASES, COVERAGE
-from lake.standing import Stand, Standing
+from lake.settling.columns import BookColumns, Groups, book_columns, groups, level_columns
+from lake.settling.fold import Stretches, fold
+from lake.settling.fragments import Fragment, Walk
+from lake.settling.standing import Stand, Standing
 
 BOOK = "orderbook"
 DERIVED = pa.schema([COVERAGE.field(name) for name in COVERAGE.names[: COVERAGE.get_field_index("version")]])

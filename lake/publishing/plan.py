@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lake import paths
-from lake.manifest import ShardRead
+from lake.publishing.manifest import ShardRead
 
 MINUTE_US = 60_000_000
 SETTLED_US = MINUTE_US

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from lake import delta, manifest, parquet, paths
-from lake.manifest import DataFile, HourEntry, Manifest
+from lake import paths
 from lake.objects import Step, no_step
+from lake.publishing import delta, manifest, parquet
+from lake.publishing.manifest import DataFile, HourEntry, Manifest
 from lake.schemas import COVERAGE, SORT_KEYS
 
 

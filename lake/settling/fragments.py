@@ -7,7 +7,7 @@ rows belong to which fragment. Knows no files, counts or books.
 from dataclasses import dataclass
 
 from book.records import OPENS_NO_GAP, Kind, Reason
-from lake.standing import Stand
+from lake.settling.standing import Stand
 
 CONTINUES = "continues"
 _ENDS = frozenset({Reason.MARKET_CLOSED, Reason.UNSUBSCRIBED})

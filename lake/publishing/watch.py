@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lake import paths
-from lake.ends import read_end
-from lake.flush import FlushRecord, FlushTail
-from lake.plan import NEVER, Folder, Touch
+from lake.journal.ends import read_end
+from lake.journal.flush import FlushRecord, FlushTail
+from lake.publishing.plan import NEVER, Folder, Touch
 
 
 class Watch:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from book.records import Kind
-from lake.batches import Ints
-from lake.reader import NO_INSTANT
+from lake.journal.batches import Ints
+from lake.journal.reader import NO_INSTANT
 
 NO_LEVEL = -1
 """What stands for the null side and price of an empty book and of a close."""

@@ -12,14 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from book.errors import PublishError
-from lake import corrections, manifest, parquet, paths
-from lake.accounts import accounts_of
-from lake.drafts import Draft, draft, stamped, with_tables
-from lake.manifest import HourEntry, Manifest, ShardRead
+from lake import paths
 from lake.objects import Step
-from lake.settle import SettledHour
-from lake.shelf import Shelf
-from lake.standing import Standing, standing_of
+from lake.publishing import corrections, manifest, parquet
+from lake.publishing.accounts import accounts_of
+from lake.publishing.drafts import Draft, draft, stamped, with_tables
+from lake.publishing.manifest import HourEntry, Manifest, ShardRead
+from lake.publishing.shelf import Shelf
+from lake.settling.settle import SettledHour
+from lake.settling.standing import Standing, standing_of
 
 Settled = tuple[SettledHour, dict[int, ShardRead]]
 """An hour's rows, and up to where each shard's log was read for them."""

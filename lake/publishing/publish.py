@@ -3,9 +3,9 @@
 Owns the decision: which versions of which hours one manifest holds, and that it is put under the next number or not at
 all. Whoever dies anywhere leaves the old state or the new one, never a part; the next run goes on from there.
 
-1. The files of each hour are written and proved (lake.drafts). Nothing names them yet.
+1. The files of each hour are written and proved (lake.publishing.drafts). Nothing names them yet.
 2. The manifest is put under the next number: the decision.
-3. Each table is committed, and 4. coverage, by which readers find all the rest (lake.carry_out).
+3. Each table is committed, and 4. coverage, by which readers find all the rest (lake.publishing.carry_out).
 
 What the last manifest decided is finished before anything else is begun, so that a manifest exists only where the one
 before it is carried out. Several publishers at once do no harm: one of them gets the number.
@@ -16,15 +16,16 @@ from itertools import count
 from pathlib import Path
 
 from book.errors import PublishError
-from lake import carry_out, paths
-from lake.attempt import Attempt, Settled
-from lake.manifest import Manifest, ShardRead
+from lake import paths
 from lake.objects import Step, no_step
-from lake.progress import Progress
-from lake.settle import SettledHour, settle
-from lake.shelf import Shelf
-from lake.sources import read_source
-from lake.standing import Standing
+from lake.publishing import carry_out
+from lake.publishing.attempt import Attempt, Settled
+from lake.publishing.manifest import Manifest, ShardRead
+from lake.publishing.progress import Progress
+from lake.publishing.shelf import Shelf
+from lake.settling.settle import SettledHour, settle
+from lake.settling.sources import read_source
+from lake.settling.standing import Standing
 
 TRIES = 8
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from book.errors import CorruptError
-from lake import durable, framing, paths, segment
-from lake.flush import ConnMark, Extent, FlushRecord, FlushTail
+from lake import durable, paths
+from lake.journal import framing, segment
+from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushTail
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 
 from book.digest import digest
 from book.records import Kind
-from lake.batches import Ints
-from lake.columns import BookColumns, Levels, concat_ranges
+from lake.journal.batches import Ints
+from lake.settling.columns import BookColumns, Levels, concat_ranges
 
 _SIDE_BITS = 14
 _SLOT_BITS = _SIDE_BITS + 1

@@ -1,7 +1,7 @@
 """What a shard's log holds of one hour, as durable when it was read.
 
 Owns which rows belong to an hour: those of its folder, and the closes logged in later folders that are stamped in it.
-Never decides which of them are void (lake.settle), and never writes.
+Never decides which of them are void (lake.settling.settle), and never writes.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ import pyarrow as pa
 from book.errors import CorruptError
 from book.records import HOUR_US, Kind
 from lake import paths
-from lake.batches import BatchList, Ints
-from lake.columns import integers, joined
-from lake.ends import End, read_end
-from lake.flush import ConnMark, FlushRecord, FlushTail, Silence
-from lake.reader import Hour
+from lake.journal.batches import BatchList, Ints
+from lake.journal.ends import End, read_end
+from lake.journal.flush import ConnMark, FlushRecord, FlushTail, Silence
+from lake.journal.reader import Hour
 from lake.schemas import ORDERBOOK, TABLES
+from lake.settling.columns import integers, joined
 
 _PART_BATCHES = 4096
 _PART_BYTES = 32 << 20

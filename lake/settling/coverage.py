@@ -1,7 +1,7 @@
 """The coverage rows of an hour.
 
-Owns what they consist of: markets' fragments (lake.ledger), how far each conn was heard, and when none was. Derived
-from published rows and marks alone, so that anybody can derive them again. Never reads or writes a file.
+Owns what they consist of: markets' fragments (lake.settling.ledger), how far each conn was heard, and when none was.
+Derived from published rows and marks alone, so that anybody can derive them again. Never reads or writes a file.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from book.records import Reason
 from lake import paths
-from lake.columns import integers, joined
-from lake.fragments import CONTINUES
-from lake.ledger import BOOK, DERIVED, FilePart, Ledger
 from lake.schemas import PUBLISHED, SORT_KEYS
-from lake.settle import SettledHour
-from lake.standing import Standing
+from lake.settling.columns import integers, joined
+from lake.settling.fragments import CONTINUES
+from lake.settling.ledger import BOOK, DERIVED, FilePart, Ledger
+from lake.settling.settle import SettledHour
+from lake.settling.standing import Standing
 
 __all__ = ["DERIVED", "EVERY", "FilePart", "derive"]
 

@@ -19,7 +19,7 @@ from pyarrow import parquet as pq
 
 from book.errors import CorruptError
 from lake import paths
-from lake.delta import APP
+from lake.publishing.delta import APP
 from lake.schemas import COVERAGE
 
 CACHE_BYTES = 256 << 20

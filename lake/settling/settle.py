@@ -1,8 +1,8 @@
 """From the logs of an hour to the rows that are published of it.
 
 Owns what becomes of each row: void deltas are published as orphans, void snapshots and checkpoints and repeated closes
-are left out, closes that a dead shard owes are added. Which rows are void is lake.withdrawals', how they are sorted
-lake.order's. Never writes a file and never decides which hour is due.
+are left out, closes that a dead shard owes are added. Which rows are void is lake.settling.withdrawals', how they are
+sorted lake.settling.order's. Never writes a file and never decides which hour is due.
 """
 
 from collections import Counter
@@ -15,16 +15,16 @@ import pyarrow as pa
 from book.errors import PublishError
 from book.records import Kind
 from lake import paths
-from lake.batches import Ints
-from lake.columns import BookColumns, Mask, Numbers, book_columns, coded, integers, joined, level_columns, runs
-from lake.crashes import derived_closes
-from lake.fingerprint import Fingerprint, fingerprint
-from lake.flush import ConnMark, Silence
-from lake.order import book_order, sorted_rows
+from lake.journal.batches import Ints
+from lake.journal.flush import ConnMark, Silence
 from lake.schemas import ORDERBOOK, PUBLISHED, TABLES
-from lake.sources import Source
-from lake.standing import Standing
-from lake.withdrawals import void_rows
+from lake.settling.columns import BookColumns, Mask, Numbers, book_columns, coded, integers, joined, level_columns, runs
+from lake.settling.crashes import derived_closes
+from lake.settling.fingerprint import Fingerprint, fingerprint
+from lake.settling.order import book_order, sorted_rows
+from lake.settling.sources import Source
+from lake.settling.standing import Standing
+from lake.settling.withdrawals import void_rows
 
 KINDS = tuple(kind.name.lower() for kind in Kind)
 

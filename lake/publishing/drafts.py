@@ -11,13 +11,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import coverage, parquet, paths, proof
-from lake.coverage import FilePart
-from lake.manifest import Account, DataFile, HourEntry, ShardRead
+from lake import paths
 from lake.objects import Step
+from lake.publishing import parquet
+from lake.publishing.manifest import Account, DataFile, HourEntry, ShardRead
 from lake.schemas import COVERAGE, SORT_KEYS
-from lake.settle import SettledHour
-from lake.standing import Standing
+from lake.settling import coverage, proof
+from lake.settling.coverage import FilePart
+from lake.settling.settle import SettledHour
+from lake.settling.standing import Standing
 
 
 @dataclass

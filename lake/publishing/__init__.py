@@ -1,0 +1,1 @@
+"""The published lake: files, manifests, Delta commits, and the way in for readers."""
