@@ -6,6 +6,7 @@ What can be asked stands in query.sql; a statement that fails ends the command, 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import duckdb
@@ -19,6 +20,7 @@ from query.sql.session import Session
 _INTERRUPTED = 130
 _PROMPT, _MORE = "kalshibook> ", "       ...> "
 _LEAVE = frozenset({"exit", "quit", ".exit", ".quit", "exit;", "quit;"})
+_INTERRUPT_EVERY_S = 0.05
 _BATCH = 10_000
 _MOST_AT_PROMPT = 1_000
 _PLAN = ["explain_key", "explain_value"]
@@ -103,19 +105,30 @@ def _run(connection: duckdb.DuckDBPyConnection, text: str, json: bool, echo: Ech
     statements = connection.extract_statements(text)
     for statement in statements:
         try:
-            result = connection.execute(statement)
+            result = _interruptible(connection, connection.execute, statement)
             if ExpectedResultType.QUERY_RESULT in statement.expected_result_type:
                 _show([column[0] for column in result.description or ()], _batches(result), json, echo, most)
-        except (RuntimeError, duckdb.InterruptException) as error:
-            if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
-                raise KeyboardInterrupt from None  # which is what it was
-            raise
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None  # which is what it was
     return len(statements)
 
 
 def _batches(result: duckdb.DuckDBPyConnection) -> Iterator[list[Row]]:
-    while batch := result.fetchmany(_BATCH):
+    while batch := _interruptible(result, result.fetchmany, _BATCH):
         yield batch
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[Any], Any], argument: Any) -> Any:
+    """Return ``work(argument)``, done in another thread: DuckDB loses a Ctrl-C that falls between two of its looks."""
+    with ThreadPoolExecutor(1) as worker:
+        pending = worker.submit(work, argument)
+        try:
+            return pending.result()
+        except KeyboardInterrupt:
+            while not pending.done():  # an interrupt before the query has begun stops nothing: again until it ends
+                connection.interrupt()
+                wait([pending], timeout=_INTERRUPT_EVERY_S)
+            raise
 
 
 def _show(names: Sequence[str], batches: Iterator[list[Row]], json: bool, echo: Echo, most: int | None) -> None:

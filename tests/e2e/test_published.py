@@ -17,32 +17,42 @@ Question = tuple[str, int]
 
 
 @pytest.mark.parametrize(
-    ("rate", "questions", "audit_s"),
+    ("shown", "rate", "first", "last", "out", "questions", "audit_s"),
     [
-        pytest.param(120, 300, "3", id="in a minute"),
-        pytest.param(20, 2000, "10", id="at twenty-fold speed", marks=pytest.mark.fault),
+        pytest.param("22:44:00", 120, 4, 7, 1, 300, "3", id="three markets in a minute"),
+        pytest.param("21:44:00", 20, 0, 8, 2, 2000, "10", id="at twenty-fold speed", marks=pytest.mark.fault),
     ],
 )
 def test_books_are_right_in_published_hours_in_segments_and_between(
-    tmp_path: Path, recorded_data: Path | None, figures: list[str], rate: int, questions: int, audit_s: str
+    tmp_path: Path,
+    recorded_data: Path | None,
+    figures: list[str],
+    shown: str,
+    rate: int,
+    first: int,
+    last: int,
+    out: int,
+    questions: int,
+    audit_s: str,
 ) -> None:
+    """Play the markets [first, last) of a day; when ``out`` hours are published the publisher rests until the end."""
     if recorded_data is None:
         pytest.skip("no recorded frames here; tests/model publishes simulated ones")
     folder = recorded_data / "kalshi-gold15m"
-    markets = tickers(folder, "2026-08-10")
+    markets = tickers(folder, "2026-08-10")[first:last]
     rng = random.Random(5)
-    with running(tmp_path, shown="2026-08-10T21:44:00Z", rate=rate, KALSHIBOOK_AUDIT_EVERY_S=audit_s) as stack:
+    with running(tmp_path, shown=f"2026-08-10T{shown}Z", rate=rate, KALSHIBOOK_AUDIT_EVERY_S=audit_s) as stack:
         witness = Witness(stack, markets, rng)
 
         def meanwhile(elapsed_s: float) -> None:
-            """Watch, and end the publisher once the second hour is out, so that the third stays in segments."""
+            """Watch, and end the publisher while one more hour stays in segments."""
             witness(elapsed_s)
-            if "publish" in stack.processes and len(published_hours(stack)) == 2 and not witness.watching():
+            if "publish" in stack.processes and len(published_hours(stack)) == out and not witness.watching():
                 assert stack.stop("publish") == 0
 
         play(stack, folder, markets, meanwhile, publish=True)
         published = published_hours(stack)
-        assert len(published) == 2
+        assert len(published) == out
         assert "publish" not in stack.processes
         oracle, tally = Oracle(stack), Tally()
         oracle.refresh()
@@ -59,7 +69,7 @@ def test_books_are_right_in_published_hours_in_segments_and_between(
         told = _told(stack, asked)
 
         stack.start_publisher()
-        until(lambda: len(published_hours(stack)) == 3, 120)
+        until(lambda: len(published_hours(stack)) == out + 1, 120)
         assert _told(stack, asked) == told
         every = interrogate(stack, markets, questions // 2, rng)
         assert every.wrong == []

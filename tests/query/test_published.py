@@ -212,6 +212,33 @@ def test_an_hour_is_read_from_its_folder_though_a_later_one_is_published(journal
     assert [gap.from_us for gap in coverage(log, A).gaps] == [T0 + 5]
 
 
+def test_an_hour_that_is_published_after_the_one_that_follows_it(journal: Any, press: Any) -> None:
+    """What the second hour tells, once it is published, is not passed over on the way from the third to the first."""
+    second, third = (H0 + 1) * HOUR, (H0 + 2) * HOUR
+    journal.snapshot(A, T0, CONN, 1, [(0, 100, 1)])
+    journal.heard(CONN, second + 50, 3)
+    journal.flush(H0)
+    journal.checkpoint(A, second, CONN, 1, [(0, 100, 1)])
+    journal.delta(A, second + 5, CONN, 2, 0, 100, 1)
+    journal.close(A, second + 7, CONN, 2, "disconnect")
+    journal.flush(H0 + 1)
+    journal.heard(LATER, third)
+    journal.snapshot(A, third + 50, LATER, 1, [(0, 100, 7)])
+    journal.heard(LATER, third + HOUR)
+    journal.flush()
+    journal.end(H0, H0 + 1, H0 + 2)
+    alone, log = Log(press.home, lambda: (H0 + 1000) * HOUR), press.log()
+    for published in (H0, H0 + 2, H0 + 1):
+        press.publish(published)
+        for reader in (log, press.log()):
+            assert [levels(reader, second + at) for at in (-1, 4, 6)] == [[(0, 100, 1)], [(0, 100, 1)], [(0, 100, 2)]]
+            for ts in (second + 7, third, third + 49):
+                assert refused(reader, ts).fields == refused(alone, ts).fields
+                assert refused(reader, ts).fields["from"] == second + 7
+            assert coverage(reader, A).gaps == coverage(alone, A).gaps
+    assert log.shards[0].folder_hours() == []
+
+
 def corrected(journal: Any, press: Any) -> tuple[int, int]:
     """Publish an hour, then again with a close in it; return when each was published."""
     end = (H0 + 1) * HOUR
