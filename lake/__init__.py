@@ -1,1 +1,1 @@
-"""Records at rest: schemas, paths, segments, the flush file, recovery, and reading them back."""
+"""Records at rest: the journal that a recorder writes, and the lake of published hours that is made of it."""

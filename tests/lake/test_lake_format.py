@@ -98,7 +98,7 @@ def _truth(run: runs.Run) -> Callable[[str, int], dict[tuple[int, int], int] | N
     return book_at
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.fault)])
 def test_its_code_answers_five_hundred_books(lakes: Lakes, page: dict[str, Any], seed: int) -> None:
     lake, run = lakes(seed)
     hours = page["standing_hours"](lake)

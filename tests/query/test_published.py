@@ -470,10 +470,11 @@ def test_a_silence_over_hours_in_which_nobody_wrote(journal: Any, press: Any) ->
     told = [levels(alone, ts) if ts in (T0 + 10, until) else refused(alone, ts).fields for ts in instants]
     assert (told[3]["from"], told[3]["to"]) == (T0 + 11, until)
     press.finish(journal, H0, H0 + 4)
-    log = press.log()
-    assert [levels(log, ts) if ts in (T0 + 10, until) else refused(log, ts).fields for ts in instants] == told
-    assert coverage(log, A).gaps == coverage(alone, A).gaps
-    assert deltas(log, A, T0 + HOUR, T0 + 2 * HOUR) == deltas(alone, A, T0 + HOUR, T0 + 2 * HOUR)
+    lake_alone = Log(press.home / "nothing", lambda: (H0 + 1000) * HOUR, lake=press.lake)
+    for log in (press.log(), lake_alone):
+        assert [levels(log, ts) if ts in (T0 + 10, until) else refused(log, ts).fields for ts in instants] == told
+        assert coverage(log, A).gaps == coverage(alone, A).gaps
+        assert deltas(log, A, T0 + HOUR, T0 + 2 * HOUR).gaps == deltas(alone, A, T0 + HOUR, T0 + 2 * HOUR).gaps
 
 
 def test_two_shards_with_markets_of_their_own(journal: Any, journals: Callable[[int], Any], press: Any) -> None:

@@ -96,6 +96,25 @@ def test_a_range_names_its_gaps(journal: Any, log: Log) -> None:
     assert not deltas(log, A, T0 + 60, T0 + 102).complete
 
 
+def test_a_range_names_the_gaps_at_its_edges_whole(journal: Any, log: Log) -> None:
+    journal.snapshot(A, T0, CONN, 1, [])
+    journal.silence(CONN, T0 + 50, T0 + 200)
+    journal.checkpoint(A, T0 + 60, CONN, 1, [])
+    journal.close(A, T0 + 100, CONN, 1, "seq_gap")
+    journal.snapshot(A, T0 + 300, CONN, 5, [])
+    journal.heard(CONN, T0 + 900)
+    journal.flush()
+    journal.close(A, T0 + 400, CONN, 5, "disconnect")
+    journal.snapshot(A, T0 + 500, LATER, 1, [])
+    journal.heard(LATER, T0 + 900)
+    journal.flush()
+    gaps = [(T0 + 50, T0 + 100, "stall"), (T0 + 100, T0 + 300, "seq_gap"), (T0 + 400, T0 + 500, "disconnect")]
+    for start, end, touched in ((0, 80, 1), (60, 80, 1), (70, 101, 2), (120, 130, -2), (0, 999, 3)):
+        found = [(gap.from_us, gap.to_us, gap.reason) for gap in deltas(log, A, T0 + start, T0 + end).gaps]
+        assert found == (gaps[:touched] if touched > 0 else gaps[1:2])
+    assert [gap.reason for gap in deltas(log, A, T0 + 420, T0 + 430).gaps] == ["disconnect"]
+
+
 def test_an_empty_range_says_why(journal: Any, log: Log) -> None:
     journal.market("C", T0)
     journal.market(A, T0, open_time=T0 - 100, close_time=T0 + 500)
