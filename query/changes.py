@@ -29,10 +29,11 @@ def changes_after(
         if hour < first:
             break
         book = shard.book(hour)
-        base_rows, rows = book.stretch(ticker, base, ts_us, exchange=exchange)
+        base_rows, rows, exact = book.stretch(ticker, base, ts_us, exchange=exchange)
         own = base_rows if base_rows is not None else own
-        after = (rows.conn == base.conn) & (rows.kind == Kind.DELTA) & (rows.seq > base.seq) & (rows.ts_us <= ts_us)
-        rows = rows.where(after)
+        if not exact:
+            change = (rows.conn == base.conn) & (rows.kind == Kind.DELTA)
+            rows = rows.where(change & (rows.seq > base.seq) & (rows.ts_us <= ts_us))
         withdrawals = history.settled(hour).withdrawals
         if withdrawals.touches(base.conn):
             rows = rows.where(~withdrawals.hidden(base.conn, rows.row + (hour << POS_HOUR_BITS), rows.seq))

@@ -15,6 +15,7 @@ from query.clocks import ConnClock
 from query.folder_clock import FolderClock
 from query.folder_rows import FolderRows
 from query.group import NOTHING, Group, Tally
+from query.hour_book import Stretch
 from query.index import AuditIndex, BookIndex, RowIndex
 from query.rows import BookRows
 from query.withdrawal import Settled
@@ -83,19 +84,12 @@ class FolderHour:
         found = max((stamp for stamp in stamps if stamp <= upto_us), default=None)
         return found, found is None
 
-    def stretch(
-        self,
-        ticker: str,
-        base: Group,
-        upto_us: int,
-        *,
-        exchange: bool,
-    ) -> tuple[BookRows | None, BookRows]:
+    def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> Stretch:
         """Return a base's own rows where they stand here, and the rows that may count after it."""
         index = self._indexes.book(self.hour)
         first, end = index.batch_range(base.ts_us, upto_us)
         if base.hour != self.hour:
-            return None, self._rows.read(index, ticker, first, end)
+            return Stretch(None, self._rows.read(index, ticker, first, end), exact=False)
         span = np.array([base.first_row, base.first_row + base.rows - 1])
         base_first, base_last = self.source.batches("orderbook").of_rows(span).tolist()
         near = base_first <= end and base_last >= first - 1 and first < end
@@ -103,7 +97,7 @@ class FolderHour:
             first, end = min(first, base_first), max(end, base_last + 1)
         rows = self._rows.read(index, ticker, first, end)
         own = rows if near else self._rows.read(index, ticker, base_first, base_last + 1)
-        return own.between(base.first_row, base.first_row + base.rows), rows
+        return Stretch(own.between(base.first_row, base.first_row + base.rows), rows, exact=False)
 
     def changes(self, ticker: str, start_us: int, end_us: int) -> Iterator[tuple[BookRows, int]]:
         """Yield a market's rows of a range: batches are nearly in order of stamps."""

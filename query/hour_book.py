@@ -5,7 +5,7 @@ Owns what a question may ask of an hour, be it a folder of the log (query.folder
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -16,6 +16,18 @@ from query.withdrawal import Settled
 
 FAR_US = 1 << 62
 """Later than every instant."""
+
+
+class Stretch(NamedTuple):
+    """What a base's book needs from an hour.
+
+    ``own`` are the base's own rows, None where they stand in another hour; ``rows`` may count after it. Where they are
+    ``exact`` all of them do, save what later closes withdraw, they are in seq order, and conn and kind say nothing.
+    """
+
+    own: BookRows | None
+    rows: BookRows
+    exact: bool
 
 
 class HourBook(Protocol):
@@ -50,7 +62,7 @@ class HourBook(Protocol):
         A published hour tells an earlier one's too, since the market was taken up.
         """
 
-    def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
+    def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> Stretch:
         """Return a base's own rows, where they stand here, and rows among which all are that its book needs from here.
 
         Those are its conn's deltas stamped from its own stamp up to an instant, inclusive. ``exchange`` asks for

@@ -44,9 +44,12 @@ class PartFiles:
         self._memory = memory
         self._open: OrderedDict[tuple[str, str], PartFile] = OrderedDict()
 
-    def book_rows(self, name: str, first_row: int, end_row: int, wanted: Sequence[str]) -> BookRows:
+    def book_rows(
+        self, name: str, first_row: int, end_row: int, wanted: Sequence[str], upto_us: int | None = None
+    ) -> BookRows:
         """Return rows [first_row, end_row) of an orderbook file; columns that are not ``wanted`` may say nothing.
 
+        With ``upto_us``, an instant, row groups that follow a row past it are left out: the rows are of one market.
         Raises CorruptError. Cost: decodes the row groups that hold them and are not in memory.
         """
         if first_row >= end_row:
@@ -60,6 +63,8 @@ class PartFiles:
             start, end = file.starts[number : number + 2].tolist()
             group = self._group(file, name, number, wanted)
             parts.append(group.rows(max(first_row, start) - start, min(end_row, end) - start, start))
+            if upto_us is not None and parts[-1].ts_us[-1] > upto_us:
+                break
         return joined(parts)
 
     def row_starts(self, name: str) -> Ints:

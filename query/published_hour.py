@@ -17,7 +17,7 @@ from lake.journal.reader import NO_INSTANT
 from lake.settling.columns import integers
 from query.clocks import ConnClock, FileClock
 from query.group import NOTHING, Group, Tally
-from query.hour_book import FAR_US
+from query.hour_book import FAR_US, Stretch
 from query.hour_coverage import Heard, HourCoverage, Market
 from query.intervals import Interval
 from query.memory import Memory
@@ -125,28 +125,27 @@ class PublishedHour:
         found = max((stamp for stamp in stamps if stamp <= upto_us), default=before)
         return found, found is None and at <= 0 and market.last_record_hour is not None
 
-    def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> tuple[BookRows | None, BookRows]:
+    def stretch(self, ticker: str, base: Group, upto_us: int, *, exchange: bool) -> Stretch:
         """Return a base's own rows where they stand here, and the rows up to the first group after the instant.
 
         Raises CorruptError where the file does not hold what coverage says.
         """
         market = self.market(ticker)
         if market is None or market.file is None:
-            return None, joined(())
-        if base.hour != self.hour:
-            rows = self._book_rows(market.file, market.first_row, market.row_after(upto_us), _wanted(exchange))
-            return None, rows.take(slice(0, int(rows.ts_us.searchsorted(upto_us, side="right"))))
-        first, end = base.first_row, base.first_row + base.rows
-        lean = not exchange and market.alone == base.conn and market.goes_on(base, upto_us)
-        rows = self._book_rows(
-            market.file, first, max(end, market.row_after(upto_us)), LEAN if lean else _wanted(exchange)
-        )
-        own = rows.take(slice(0, base.rows))
-        rows = rows.take(slice(base.rows, max(base.rows, int(rows.ts_us.searchsorted(upto_us, side="right")))))
-        if lean:
-            own, rows = own.told(base.conn, base.kind), rows.told(base.conn, Kind.DELTA)
-        self._check(market.file, base, own)
-        return own, rows
+            return Stretch(None, joined(()), exact=False)
+        own = base.rows if base.hour == self.hour else 0
+        first = base.first_row if own else market.first_row
+        lean = not exchange and own > 0 and market.alone == base.conn and market.goes_on(base, upto_us)
+        wanted = LEAN if lean else EXCHANGE if exchange else RECEIVED
+        upto_us = max(upto_us, base.ts_us) if own else upto_us
+        rows = self._book_rows(market.file, first, max(first + own, market.row_after(upto_us)), wanted, upto_us)
+        end = max(own, int(rows.ts_us.searchsorted(upto_us, side="right")))
+        changes = rows.take(slice(own, end))
+        if not own:
+            return Stretch(None, changes, exact=False)
+        base_rows = rows.take(slice(0, own))
+        self._check(market.file, base, base_rows, lean=lean)
+        return Stretch(base_rows, changes, exact=lean)
 
     def changes(self, ticker: str, start_us: int, end_us: int) -> Iterator[tuple[BookRows, int]]:
         """Yield a market's rows of a range. Cost: decodes a row group as it is reached."""
@@ -216,21 +215,25 @@ class PublishedHour:
         snapshots = self.coverage.snapshots()
         return {conn: FileClock(*_joined(parts), snapshots.get(conn, [])) for conn, parts in shown.items()}
 
-    def _book_rows(self, file: str, first_row: int, end_row: int, wanted: Sequence[str]) -> BookRows:
+    def _book_rows(
+        self, file: str, first_row: int, end_row: int, wanted: Sequence[str], upto_us: int | None = None
+    ) -> BookRows:
         if not self._checked:
             for part in self.coverage.files("orderbook"):
                 if int(self._files.row_starts(part.name)[-1]) != part.rows:
                     raise CorruptError(part.name, 0, f"it does not have the {part.rows} rows that coverage names")
             self._checked = True
-        return self._files.book_rows(file, first_row, end_row, wanted)
+        return self._files.book_rows(file, first_row, end_row, wanted, upto_us)
 
     @staticmethod
-    def _check(file: str, base: Group, rows: BookRows) -> None:
+    def _check(file: str, base: Group, rows: BookRows, *, lean: bool) -> None:
         """Raise CorruptError where a base's rows are not those that coverage names."""
-        for at in (0, -1):
-            found = (rows.ts_us[at], rows.conn[at], rows.seq[at], rows.kind[at]) if len(rows) == base.rows else ()
-            if found != base.key:
-                raise CorruptError(file, base.first_row, f"row {base.first_row} is not the base that coverage names")
+        right = len(rows) == base.rows
+        for at in (0, -1) if right else ():
+            right &= rows.ts_us[at] == base.ts_us and rows.seq[at] == base.seq
+            right &= lean or (rows.conn[at] == base.conn and rows.kind[at] == base.kind)
+        if not right:
+            raise CorruptError(file, base.first_row, f"row {base.first_row} is not the base that coverage names")
 
     def _own(self, rows: pa.Table) -> pa.Table:
         """Return the rows of the shard's conns."""
@@ -241,10 +244,6 @@ class PublishedHour:
 
 
 _from_us = attrgetter("from_us")
-
-
-def _wanted(exchange: bool) -> Sequence[str]:
-    return EXCHANGE if exchange else RECEIVED
 
 
 def _joined(parts: list[tuple[Numbers, Numbers, Numbers]]) -> tuple[Numbers, Numbers, Numbers]:

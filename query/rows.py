@@ -57,11 +57,6 @@ class BookRows:
         """Return the rows chosen by a mask; nothing is copied where that is all of them."""
         return self if chosen.all() else self.take(chosen)
 
-    def told(self, conn: int, kind: int) -> "BookRows":
-        """Return the rows as those of a conn and kind that are known."""
-        conns, kinds = np.full(len(self.row), conn), np.full(len(self.row), kind)
-        return BookRows(self.row, self.ts_us, self.exch_us, conns, self.seq, kinds, self.level, self.qty_e2)
-
     def between(self, first_row: int, end_row: int) -> "BookRows":
         """Return the rows numbered from ``first_row`` up to, not including, ``end_row``."""
         start, end = self.row.searchsorted((first_row, end_row)).tolist()
