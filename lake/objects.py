@@ -68,18 +68,9 @@ def gone_on_error(*files: Path) -> Iterator[None]:
 
 def place(temporary: Path, path: Path) -> None:
     """Give a written file its name, its bytes durable before the name is, both on return."""
-    sync_file(temporary)
+    durable.sync_file(temporary)
     temporary.rename(path)
     durable.sync_folder(path.parent)
-
-
-def sync_file(path: Path) -> None:
-    """Make a file's bytes durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def sha256_of(path: Path) -> str:

@@ -238,7 +238,7 @@ def _sync(root: Path, version: int) -> None:
     stem = f"{version:020d}"
     for name in (f"{stem}.json", f"{stem}.checkpoint.parquet", _LAST_CHECKPOINT):
         try:
-            objects.sync_file(log / name)
+            durable.sync_file(log / name)
         except FileNotFoundError:
             continue
     durable.sync_folder(log)

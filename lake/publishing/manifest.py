@@ -144,7 +144,7 @@ def last_number(lake: Path) -> int:
 def make_durable(lake: Path, number: int) -> None:
     """Make a manifest durable that another process may have put without living to see it on disk."""
     folder = paths.manifest_dir(lake)
-    objects.sync_file(folder / paths.manifest_name(number))
+    durable.sync_file(folder / paths.manifest_name(number))
     durable.sync_folder(folder)
 
 

@@ -61,7 +61,7 @@ def write_views(lake: Path, shelf: Shelf | None = None) -> None:
     temporary = objects.temporary_name(path)
     try:
         temporary.write_text(views_sql(shelf))
-        objects.sync_file(temporary)
+        durable.sync_file(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
