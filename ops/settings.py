@@ -46,11 +46,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None
     shard: int = 0
     seal_s: float = 10.0
+    connections: int = 20
     markets_per_connection: int = 1000
     silence_s: float = 2.5
     watchdog_s: float = 15.0
     audit_every_s: float = 900.0
     queue_frames: int = 200_000
+    disk_stop_gib: float = 1.0
+    disk_resume_gib: float = 2.0
+    raw_days: int = 7
     exchange_ws_port: int = 0
     exchange_http_port: int = 0
     test_data: Path | None = None
@@ -91,6 +95,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.watchdog_s < self.silence_s:
             remedy = f"it is below KALSHIBOOK_SILENCE_S ({self.silence_s:g}); set it to that or more"
             raise SettingsError("KALSHIBOOK_WATCHDOG_S", f"{self.watchdog_s:g}", remedy)
+        if self.disk_resume_gib < self.disk_stop_gib:
+            remedy = f"it is below KALSHIBOOK_DISK_STOP_GIB ({self.disk_stop_gib:g}); set it to that or more"
+            raise SettingsError("KALSHIBOOK_DISK_RESUME_GIB", f"{self.disk_resume_gib:g}", remedy)
 
     @property
     def clock(self) -> Clock:
@@ -154,6 +161,16 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def _gibibytes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1_000_000:
+        raise ValueError("it is not a number of GiB from 0 to 1000000")
+    return value
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -241,6 +258,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("KALSHIBOOK_SHARD", "shard", _whole(0, 1023), "one recorder alone is shard 0"),
     Variable("KALSHIBOOK_SEAL_SECONDS", "seal_s", _seconds(0.1, 3600), "10 is the default"),
+    Variable("KALSHIBOOK_CONNECTIONS", "connections", _whole(1, 200), "20 is the default"),
     Variable(
         "KALSHIBOOK_MARKETS_PER_CONNECTION", "markets_per_connection", _whole(1, 1_000_000), "1000 is the default"
     ),
@@ -248,6 +266,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("KALSHIBOOK_WATCHDOG_S", "watchdog_s", _seconds(2, 600), "15 is the default"),
     Variable("KALSHIBOOK_AUDIT_EVERY_S", "audit_every_s", _seconds(0.1, 86_400), "900 is the default"),
     Variable("KALSHIBOOK_QUEUE_FRAMES", "queue_frames", _whole(1, 10_000_000), "200000 is the default"),
+    Variable("KALSHIBOOK_DISK_STOP_GIB", "disk_stop_gib", _gibibytes, "1 is the default"),
+    Variable("KALSHIBOOK_DISK_RESUME_GIB", "disk_resume_gib", _gibibytes, "2 is the default"),
+    Variable("KALSHIBOOK_RAW_DAYS", "raw_days", _whole(0, 3650), "7 is the default, 0 keeps none"),
     Variable("KALSHIBOOK_EXCHANGE_WS_PORT", "exchange_ws_port", _PORT_OR_ANY, "0 takes a free port"),
     Variable("KALSHIBOOK_EXCHANGE_HTTP_PORT", "exchange_http_port", _PORT_OR_ANY, "0 takes a free port"),
     Variable("KALSHIBOOK_TEST_DATA", "test_data", Path, "set it to the folder with the recorded frames"),

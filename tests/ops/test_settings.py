@@ -24,11 +24,15 @@ BAD = {
     "KALSHIBOOK_METRICS_PORT": "65533",
     "KALSHIBOOK_SHARD": "1024",
     "KALSHIBOOK_SEAL_SECONDS": "nan",
+    "KALSHIBOOK_CONNECTIONS": "201",
     "KALSHIBOOK_MARKETS_PER_CONNECTION": "0",
     "KALSHIBOOK_SILENCE_S": "inf",
     "KALSHIBOOK_WATCHDOG_S": "soon",
     "KALSHIBOOK_AUDIT_EVERY_S": "-1",
     "KALSHIBOOK_QUEUE_FRAMES": "1_000",
+    "KALSHIBOOK_DISK_STOP_GIB": "-1",
+    "KALSHIBOOK_DISK_RESUME_GIB": "plenty",
+    "KALSHIBOOK_RAW_DAYS": "3651",
     "KALSHIBOOK_EXCHANGE_WS_PORT": "-1",
     "KALSHIBOOK_EXCHANGE_HTTP_PORT": "65536",
     "KALSHIBOOK_COMBOS": "yes",
@@ -86,6 +90,10 @@ def test_each_variable_fills_its_field() -> None:
             "KALSHIBOOK_EXCHANGE_HTTP_PORT": "12",
             "KALSHIBOOK_TEST_DATA": "/data",
             "KALSHIBOOK_COMBOS": "1",
+            "KALSHIBOOK_CONNECTIONS": "4",
+            "KALSHIBOOK_DISK_STOP_GIB": "0.5",
+            "KALSHIBOOK_DISK_RESUME_GIB": "3",
+            "KALSHIBOOK_RAW_DAYS": "0",
         }
     )
 
@@ -101,6 +109,8 @@ def test_each_variable_fills_its_field() -> None:
     assert (settings.shard, settings.markets_per_connection, settings.queue_frames) == (3, 5, 7)
     assert (settings.seal_s, settings.silence_s, settings.watchdog_s, settings.audit_every_s) == (0.5, 3, 20, 30)
     assert (settings.exchange_ws_port, settings.exchange_http_port, settings.combos) == (11, 12, True)
+    assert (settings.connections, settings.disk_stop_gib, settings.disk_resume_gib) == (4, 0.5, 3)
+    assert settings.raw_days == 0
 
 
 def test_without_a_lake_it_stands_in_the_home() -> None:
@@ -167,6 +177,7 @@ def test_no_secret_is_in_what_a_log_would_show() -> None:
             "KALSHI_PRIVATE_KEY_PATH",
         ),
         ({"KALSHIBOOK_SILENCE_S": "20"}, "KALSHIBOOK_WATCHDOG_S"),
+        ({"KALSHIBOOK_DISK_STOP_GIB": "3"}, "KALSHIBOOK_DISK_RESUME_GIB"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str], variable: str) -> None:
