@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from bench import book_live, book_published, ingest, publish, size
+from bench import book_live, book_published, exchange_load, ingest, publish, size
 
 BENCHES: dict[str, tuple[Callable[[], None], str]] = {
     "ingest": (ingest.run, "the whole collector / receive and discard, messages per CPU second; wss on loopback"),
@@ -12,6 +12,7 @@ BENCHES: dict[str, tuple[Callable[[], None], str]] = {
     "book-live": (book_live.run, "a book out of segments / the plain decoding of the batches it rests on, CPU time"),
     "size": (size.run, "bytes of a published order book / changes in it"),
     "publish": (publish.run, "seconds and memory to publish an hour of five million changes (absolute)"),
+    "exchange": (exchange_load.run, "share of a core and lateness of the local exchange under load (absolute)"),
     "event-loop": (ingest.run_event_loops, "ingest under uvloop / under asyncio"),
 }
 

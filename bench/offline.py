@@ -14,7 +14,7 @@ from book.records import Reason
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
-from collector.links import Ended, Item
+from collector.links import WHOLE, Ended, Item
 from collector.recorder import BATCH_FRAMES, BATCH_S
 from collector.session import Limits, Session
 from lake import paths
@@ -58,10 +58,11 @@ def record(played: tape.Tape, home: Path) -> None:
     stamps = stamps_us(played)
     clock = _Clock(stamps[0] - LEAD_US)
     journal = Journal(home, 0, seal_s=Settings().seal_s, monotonic_s=lambda: clock.mono_ns() / 1e9)
-    session = Session(Stamper(clock.now_us, clock.mono_ns()), ConnNumbers(0), random.Random(1), Limits())
+    limits = Limits(most_markets=len(played.books))
+    session = Session(Stamper(clock.now_us, clock.mono_ns()), ConnNumbers(0), random.Random(1), limits)
     for ticker in played.books:
         session.list_market(ticker, None, clock.now_us)
-    session.opened(LINK, 1, clock.mono_ns())
+    session.opened(LINK, 1, clock.mono_ns(), WHOLE)
     venue = Venue(played)
     while session.intake.counts["snapshots"] < len(played.books):
         clock.now_us += TICK_US

@@ -11,6 +11,7 @@ import gc
 import random
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from websockets.asyncio.client import connect
 
 from bench import machine, tape
 from bench.readback import Written, read_back
+from collector import raw_archive
 from collector.connection import MAX_FRAME_BYTES
 from collector.journal import Journal
 from collector.recorder import Recorder
@@ -78,17 +80,21 @@ async def pipeline(url: str, control: int, played: tape.Tape, home: Path) -> Run
     settings = Settings()
     journal = Journal(home, 0, seal_s=settings.seal_s, monotonic_s=time.monotonic)
     # No audits: the pump answers nothing, and a venue that answers no audit is left for a new subscription.
-    limits = Limits(audit_every_s=1e8)
+    limits = Limits(audit_every_s=1e8, most_markets=len(played.books))
     recorder = Recorder(
         journal, limits, 0, lambda stamps: stamps, lambda *_, **__: None,
         queue_frames=QUEUE_FRAMES, rng=random.Random(1),
+        archive=partial(
+            raw_archive.begin, journal=journal, home=home, shard=0, days=7, published=lambda _: False,
+            log=lambda *_, **__: None,
+        ),
     )  # fmt: skip
     close_us = recorder.now_us()  # recorded markets end within the stream, by an empty book
     for ticker in played.books:
         recorder.session.list_market(ticker, None, close_us)
     running = asyncio.create_task(recorder.run(url, None))
     counts = recorder.session.intake.counts
-    while counts["snapshots"] < len(played.books):
+    while counts["snapshots"] < len(played.books) or not all(recorder.session.figures().up.values()):
         await _pause(running)
     sent_bytes, go = await _ready(control)
     end = counts["frames"] + len(played.bodies)

@@ -5,11 +5,22 @@ Owns what a collector is told before the measured stream begins. No sockets, no 
 
 from bench.tape import BOOK_SID, LIFECYCLE_SID, TRADE_SID, Tape
 from book.wire import encode
-from book.wire.commands import ADD_MARKETS, ORDERBOOK, TRADE, Subscribe, Update, decode_command
+from book.wire.commands import ADD_MARKETS, LIFECYCLE, ORDERBOOK, TRADE, Subscribe, Update, decode_command
+
+OTHER_SID = 4
+_CHANNELS = {ORDERBOOK: BOOK_SID, TRADE: TRADE_SID, LIFECYCLE: LIFECYCLE_SID}
+
+
+def subscribed(data: bytes) -> list[int]:
+    """Return the sids of the stream that a command subscribes."""
+    command = decode_command(data)
+    if not isinstance(command, Subscribe):
+        return []
+    return [_CHANNELS[channel] for channel in command.channels if channel in _CHANNELS]
 
 
 class Venue:
-    """Answer one connection's commands from a tape's first books; ``next_seq`` maps each sid to its next number."""
+    """Answer a client's commands from a tape's first books; ``next_seq`` maps each sid to its next number."""
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
@@ -19,10 +30,10 @@ class Venue:
         """Return the frames that answer a command; audits go without an answer, as books alter while they are asked."""
         command = decode_command(data)
         if isinstance(command, Subscribe):
-            found = []
-            for channel in command.channels:
-                sid = {ORDERBOOK: BOOK_SID, TRADE: TRADE_SID}.get(channel, LIFECYCLE_SID)
-                found.append(encode.subscribed(command.id, channel, sid))
+            found = [
+                encode.subscribed(command.id, channel, _CHANNELS.get(channel, OTHER_SID))
+                for channel in command.channels
+            ]
             return found + self._books(command.tickers or ())
         if isinstance(command, Update) and command.action == ADD_MARKETS:
             return [encode.ok(command.id, BOOK_SID, self._number(BOOK_SID)), *self._books(command.tickers)]

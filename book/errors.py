@@ -15,6 +15,7 @@ Owns the tree and the codes; rendering a code as HTTP belongs to the server.
     |   |-- PublishError           an hour that cannot be published as it stands
     |   `-- ProofError             rows that do not say what they must
     |-- CollectorError
+    |   |-- FencedError            a later process has the shard
     |   |-- HandshakeError         the venue refused the connection (retryable)
     |   `-- VenueBusyError         the venue refused a request for now (retryable; collector.venue_rest)
     |-- ExchangeError              the local exchange (exchange.errors)
@@ -128,6 +129,10 @@ class ProofError(LakeError):
 
 class CollectorError(KalshiBookError):
     """Recording cannot go on as asked."""
+
+
+class FencedError(CollectorError):
+    """Another process has begun on this one's shard, or has taken a name of its own: nothing more is acknowledged."""
 
 
 class HandshakeError(CollectorError):

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     CRASH = "crash"
     SHUTDOWN = "shutdown"
     LATE_START = "late_start"
+    SHARD_SWITCH = "shard_switch"
+    """From here another recorder's log is published: the succession of changes is not claimed."""
 
 
 OPENS_NO_GAP = frozenset({Reason.MOVED, Reason.UNSUBSCRIBED, Reason.MARKET_CLOSED})

@@ -65,14 +65,21 @@ def publish(
         list[str] | None,
         typer.Option(help="Publish this hour, 2026-08-10T22 (UTC), anew where it is published; repeatable."),
     ] = None,
+    from_raw: Annotated[
+        list[str] | None,
+        typer.Option(help="Publish this hour anew from its raw frames, as read now; repeatable."),
+    ] = None,
     leash: _Leash = False,
 ) -> None:
     """Publish each hour to the lake once it has ended, until told to stop."""
     from cli import publishing
     from ops.settings import Settings
 
-    hours = [_hour(text) for text in hour or ()]
-    raise typer.Exit(publishing.run_publisher(Settings.from_env(os.environ), once=once, hours=hours, on_leash=leash))
+    hours, raw = [_hour(text) for text in hour or ()], [_hour(text, "--from-raw") for text in from_raw or ()]
+    if raw and hours:
+        raise typer.BadParameter("it goes with no --hour", param_hint="--from-raw")
+    settings = Settings.from_env(os.environ)
+    raise typer.Exit(publishing.run_publisher(settings, once=once, hours=hours, from_raw=raw, on_leash=leash))
 
 
 @_explained
@@ -100,6 +107,9 @@ def exchange(
     ws_port: _Port = None,
     http_port: _Port = None,
     log_frames: Annotated[int, typer.Option(min=1, help="Sent frames that its log remembers.")] = 200_000,
+    scenario: Annotated[Path | None, typer.Option(help="Make the faults of this file (docs/exchange.md).")] = None,
+    combos: Annotated[int, typer.Option(min=0, help="Generated combinations, on top of the markets.")] = 0,
+    cycle_s: Annotated[int, typer.Option(min=1, help="Life of the short-lived generated markets, seconds.")] = 900,
     ready_file: Annotated[Path | None, typer.Option(help="Write the chosen ports here, as JSON.")] = None,
     leash: _Leash = False,
 ) -> None:
@@ -122,6 +132,9 @@ def exchange(
         ws_port=settings.exchange_ws_port if ws_port is None else ws_port,
         http_port=settings.exchange_http_port if http_port is None else http_port,
         log_frames=log_frames,
+        scenario=scenario,
+        combos=combos,
+        cycle_s=cycle_s,
         ready_file=ready_file,
     )
     raise typer.Exit(roles.run_exchange(settings, options, leash))
@@ -199,12 +212,12 @@ def health(
     raise typer.Exit(0 if all(sign.ok for sign in signs) else 1)
 
 
-def _hour(text: str) -> int:
+def _hour(text: str, hint: str = "--hour") -> int:
     from cli.hours import parse_hour
 
     hour = parse_hour(text)
     if hour is None:
-        raise typer.BadParameter(f"{text!r} is not of the form 2026-08-10T22", param_hint="--hour")
+        raise typer.BadParameter(f"{text!r} is not of the form 2026-08-10T22", param_hint=hint)
     return hour
 
 

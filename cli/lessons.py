@@ -7,7 +7,8 @@ its result, and as it was from its result on. A read as of an instant never sees
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from book.wire.rest import EventDoc, MarketDoc, decode_market, lasting_fields
+from book.wire.lasting import lasting_fields
+from book.wire.rest import EventDoc, MarketDoc, decode_market
 
 Documents = Mapping[str, tuple[MarketDoc, EventDoc]]
 

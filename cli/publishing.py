@@ -18,6 +18,7 @@ from book.errors import LakeError, PublishError
 from cli import leash
 from cli.health import look_path
 from cli.hours import hour_text
+from cli.rebuilding import rebuild_of
 from lake import paths
 from lake.publishing.publisher import AFTER_ERROR_S, LOOK_EVERY_S, Publisher
 from ops import logs, metrics
@@ -31,8 +32,12 @@ _INTERRUPTED = 130
 _BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 
 
-def run_publisher(settings: Settings, *, once: bool, hours: Sequence[int], on_leash: bool) -> int:
+def run_publisher(
+    settings: Settings, *, once: bool, hours: Sequence[int], from_raw: Sequence[int], on_leash: bool
+) -> int:
     """Publish until SIGTERM or SIGINT, or ``once`` or just ``hours`` (whole hours since the epoch) and return.
+
+    ``from_raw`` are hours to be read anew from their raw frames, and nothing else.
 
     Returns the exit code. Raises SettingsError where the metrics' port is taken.
     """
@@ -40,6 +45,8 @@ def run_publisher(settings: Settings, *, once: bool, hours: Sequence[int], on_le
     if on_leash:
         leash.hold()
     process = PublisherProcess(settings)
+    if from_raw:
+        return _ended(lambda: process.publish_from_raw(from_raw), process.stop, _INTERRUPTED)
     if once or hours:
         return _ended(lambda: process.publish_once(hours or None), process.stop, _INTERRUPTED)
     with metrics.shown(settings, "publish", process.metrics.registry):
@@ -70,8 +77,19 @@ class PublisherProcess:
 
     def publish_once(self, hours: Sequence[int] | None) -> int:
         """Publish what is due now, or these hours, and say what was published; return the exit code."""
+        return self._publish(lambda: self._publisher.once(hours), "nothing was to be published")
+
+    def publish_from_raw(self, hours: Sequence[int]) -> int:
+        """Publish these hours anew from their raw frames, and say what was published; return the exit code."""
+        shelf = self._publisher.shelf
+        made = rebuild_of(self._settings.lake_root, self._settings.home, shelf)
+        return self._publish(
+            lambda: self._publisher.from_raw(hours, made), "the raw frames say what is published already"
+        )
+
+    def _publish(self, work: Callable[[], list[int]], nothing: str) -> int:
         try:
-            done = self._publisher.once(hours)
+            done = work()
         except PublishError as error:
             typer.echo(f"kalshibook: {hour_text(error.hour)}: {error.error}", err=True)
             return 1
@@ -81,7 +99,7 @@ class PublisherProcess:
         for hour in done:
             typer.echo(f"published {hour_text(hour)}")
         if not done:
-            typer.echo("nothing was to be published")
+            typer.echo(nothing)
         return 0 if self._write_views() else 1
 
     def _write_views(self) -> bool:

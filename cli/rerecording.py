@@ -9,7 +9,6 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from book.records import HOUR_US, Reason
 from book.wire import encode
@@ -20,9 +19,9 @@ from cli.lessons import Lesson
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
-from collector.links import Ended, Item
-from collector.metadata import Versions
+from collector.links import WHOLE, Ended, Item
 from collector.session import Limits, Session
+from collector.versions import Versions
 
 SHARD = 1000
 """The shard of imported logs: recorders take lower numbers."""
@@ -60,7 +59,7 @@ class Rerecording:
         self._link = 0
         self._seqs: dict[int, int] = {}
         self._batch: list[Item] = []
-        self._versions = Versions()
+        self._session.metadata.loaded(Versions())
         self._ahead = sorted(lessons, key=lambda one: one.at_us, reverse=True)
         for ticker in captured.first_us:
             self._session.list_market(ticker, None, close_us.get(ticker))
@@ -122,7 +121,7 @@ class Rerecording:
         """Connect and subscribe every market, all at this instant."""
         self._link += 1
         self._seqs = dict.fromkeys(_SIDS.values(), 0)
-        self._session.opened(self._link, 0, self._now_us * 1000)
+        self._session.opened(self._link, 0, self._now_us * 1000, WHOLE)
         answers = [b""]
         while answers:
             self._session.tick(self._now_us * 1000, self._now_us)
@@ -189,11 +188,8 @@ class Rerecording:
     def _learn(self, lesson: Lesson) -> None:
         event = lesson.event
         series = SeriesDoc(ticker=event.series_ticker, category=event.category)
-        rows: dict[str, Any] = {
-            "series": self._versions.series(series, self._now_us) if event.series_ticker else None,
-            "events": self._versions.event(event, self._now_us),
-            "markets": self._versions.market(lesson.market, self._now_us),
-        }
-        for table, row in rows.items():
-            if row is not None:
-                self._session.metadata[table].add(**row)
+        metadata = self._session.metadata
+        after_us = self._now_us + 1  # known after every message so far
+        metadata.learn([series] if event.series_ticker else [], after_us)
+        metadata.learn([event, lesson.market], after_us)
+        metadata.tick(self._now_us)

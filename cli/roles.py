@@ -31,6 +31,9 @@ class ExchangeOptions(msgspec.Struct, frozen=True, kw_only=True):
     ws_port: int
     http_port: int
     log_frames: int
+    scenario: Path | None
+    combos: int
+    cycle_s: int
     ready_file: Path | None
 
 
@@ -61,7 +64,7 @@ def run_collector(settings: Settings, on_leash: bool) -> int:
         raise SettingsError("KALSHI_API_KEY_ID", "", remedy)
     from collector.main import collect
 
-    return _run("collect", collect(settings), on_leash)
+    return _run("collect", collect(settings), on_leash, (SettingsError,))
 
 
 def run_server(settings: Settings, on_leash: bool) -> int:
@@ -81,7 +84,7 @@ def run_server(settings: Settings, on_leash: bool) -> int:
 def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -> int:
     """Run a local exchange until SIGTERM or SIGINT; return the exit code."""
     from exchange.config import GENERATED, ExchangeConfig, Ports
-    from exchange.errors import ConfigError, SourceError
+    from exchange.errors import ConfigError, ScenarioError, SourceError
     from exchange.main import serve
 
     pair = keys.exchange_keys(settings.home)
@@ -99,6 +102,9 @@ def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -
         messages_per_s=options.messages_per_s,
         speed=options.speed,
         log_frames=options.log_frames,
+        scenario=options.scenario,
+        combos=options.combos,
+        cycle_s=options.cycle_s,
     )
 
     def announce(ports: Ports) -> None:
@@ -117,7 +123,7 @@ def run_exchange(settings: Settings, options: ExchangeOptions, on_leash: bool) -
             draft.write_bytes(msgspec.json.encode(ready))
             draft.replace(options.ready_file)
 
-    return _run("exchange", serve(config, clock.now_us, announce), on_leash, (ConfigError, SourceError))
+    return _run("exchange", serve(config, clock.now_us, announce), on_leash, (ConfigError, ScenarioError, SourceError))
 
 
 def _run(role: str, work: Coroutine[Any, Any, None], on_leash: bool, refusals: tuple[type[Exception], ...] = ()) -> int:

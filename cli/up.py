@@ -49,7 +49,7 @@ def require_free_ports(settings: Settings) -> None:
     if settings.kalshi_key_id is None:
         ports.append(("KALSHIBOOK_EXCHANGE_WS_PORT", "127.0.0.1", settings.exchange_ws_port))
         ports.append(("KALSHIBOOK_EXCHANGE_HTTP_PORT", "127.0.0.1", settings.exchange_http_port))
-    own = [port for role in ("serve", "publish") if (port := settings.metrics_port_of(role)) is not None]
+    own = [port for role in ("collect", "serve", "publish") if (port := settings.metrics_port_of(role)) is not None]
     ports += [("KALSHIBOOK_METRICS_PORT", settings.metrics_host, port) for port in own]
     for variable, host, port in ports:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -4,9 +4,8 @@ Owns the commands in flight, their pace and the recovery ladder. Sans-IO: time i
 messages to encode. Never judges what the venue answered about a book.
 """
 
-import heapq
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,19 +13,21 @@ from book.wire.commands import (
     ADD_MARKETS,
     DELETE_MARKETS,
     GET_SNAPSHOT,
-    LIFECYCLE,
     ORDERBOOK,
-    TRADE,
     Command,
     Subscribe,
     Unsubscribe,
     Update,
 )
 from collector.roster import Roster
+from collector.rota import NS, Rota
 
-NS = 1_000_000_000
 CHUNK = 500
-COMMANDS_A_TICK = 8
+COMMANDS_AT_ONCE = 8
+COMMANDS_A_S = 10.0
+LEAST_COMMANDS_A_S = 0.5
+FASTER_EACH_S = 0.02
+"""How fast the pace of commands comes back after the venue found it too fast, in commands a second, each second."""
 FIRST_WAIT_NS = NS
 LONGEST_WAIT_NS = 30 * NS
 ANSWER_WITHIN_NS = 10 * NS
@@ -34,11 +35,13 @@ BULK_WAIT_NS = 5 * NS
 CALM_NS = 120 * NS
 SHORT_LIFE_NS = NS
 AGAIN_NS = NS // 4
-AUDIT_SHARE = 0.75
-"""An audit falls due after this share of its interval, so that it is answered within it."""
 PROBES = 3
 PATIENCE_DOUBLINGS = 7
 UNANSWERED_MOST = 3
+VAIN_MOST = 2
+"""So many subscriptions in a row without a book that was asked for: the connection is of no use."""
+LATER_S = 5.0
+"""What beginning a subscription anew is reckoned to cost each of its markets, in seconds without a book."""
 UNKNOWN_SUBSCRIPTION, FULL, TOO_MANY = 7, 26, 27
 """Error numbers of the venue that are acted on."""
 
@@ -63,47 +66,73 @@ class Sent:
 class Asks:
     """The asking side of one connection; tickers in, commands out."""
 
-    def __init__(self, rng: random.Random, *, most_markets: int, audit_every_s: float) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        most_markets: int,
+        audit_every_s: float,
+        channels: tuple[str, ...] = (),
+        muted: Callable[[str], bool] = lambda _: False,
+        vain: int = 0,
+    ) -> None:
+        """``channels`` are those without a list of markets.
+
+        ``muted`` says which markets are known to give no answer; ``vain`` how many connections before this one were
+        given up without a book.
+        """
         self._rng = rng
-        self._most = most_markets
+        self.most = most_markets
+        self.muted = muted
         self._chunk = CHUNK
-        self._audit_every_ns = int(audit_every_s * NS)
         self._next_id = 1
         self._quiet_until_ns = self._refused_ns = 0
         self._refusals = 0
-        self._audit_credit = 0.0
+        self._pace, self._allowed = COMMANDS_A_S, float(COMMANDS_AT_ONCE)
         self._ticked_ns = 0
         self._silent_ns: int | None = None  # since when books are asked for and none has come
         self._probed = False
         self._left = 0
+        self._vain = vain
+        self._later_s = 0.0
         self._unanswered = 0
-        self._channels: dict[str, int] = {}
+        self._channels: dict[str, int] = dict.fromkeys(channels, 0)
         self._began_ns: dict[str, int] = {}
         self._short_lives: dict[str, int] = {}
         self._subscribe_ns = 0
-        self.roster = Roster()
+        self.roster = Roster(Rota(rng, audit_every_s))
         self.stage = Stage.NONE
         self.sid = 0
         self.sent: dict[int, Sent] = {}
-        self._late: dict[int, Command] = {}
+        self.late: dict[int, Command] = {}
+        self.gave_up: list[int] = []
         self.out: list[Command] = []
         self.hopeless = False
+        self.audits_asked = self.refused_as_too_many = 0
 
     @property
-    def without_room(self) -> int:
-        """How many wanted markets wait for room in the subscription; they are listed, not recorded."""
-        full = self.stage is Stage.LIVE and len(self.roster) >= self._most
-        return len(self.roster.fresh) if full else 0
+    def waits_for_channels(self) -> bool:
+        """Say whether a channel without a list does not stand yet."""
+        asked = (sent.command for sent in self.sent.values())
+        return bool(self._channels) or any(_opens_other(command) for command in asked)
+
+    @property
+    def vain(self) -> int:
+        """How many connections in a row were given up without a book, this one included once it is."""
+        return self._vain + self.hopeless
 
     def open(self, now_ns: int) -> None:
         """Ask for the channels that need no list; the books follow when markets are wanted."""
-        self._channels = dict.fromkeys((TRADE, LIFECYCLE), now_ns)
         self._open_channels(now_ns)
 
-    def want(self, tickers: Iterable[str]) -> None:
-        """Want the books of more markets."""
+    def number_from(self, first: int) -> None:
+        """Give the next commands ids from ``first`` on."""
+        self._next_id = first
+
+    def want(self, tickers: Iterable[str], *, later: bool = False) -> None:
+        """Want the books of more markets; ``later``: only from the next subscription on."""
         for ticker in tickers:
-            self.roster.want(ticker)
+            self.roster.want(ticker, later=later)
 
     def drop(self, ticker: str) -> None:
         """Want a market's book no longer."""
@@ -114,16 +143,34 @@ class Asks:
         for ticker in tickers:
             self.roster.lost(ticker)
 
+    def outlived(self, tickers: Iterable[str]) -> None:
+        """Note that a newer subscription had these markets and has ended: they need one that is newer still."""
+        for ticker in tickers:
+            self.roster.postpone(ticker)
+
     def got(self, ticker: str, now_ns: int, *, asked: bool) -> None:
         """Note that a full book of a market has arrived; ``asked`` where it answers a command."""
         self._silent_ns, self._probed = None, False
         if asked:
-            self._left = 0
+            self._left = self._vain = 0
         self.roster.got(ticker)
         if ticker in self.roster.wanted:
-            audits = self.roster.audits
-            share = AUDIT_SHARE if ticker in audits else AUDIT_SHARE * self._rng.random()
-            audits[ticker] = now_ns + int(self._audit_every_ns * share)
+            self.roster.rota.known(ticker, now_ns)
+
+    def give_up(self) -> list[str]:
+        """Return, and want no longer, the markets for which the subscription has no room."""
+        return self.roster.give_up(self.most)
+
+    def excuse(self) -> None:
+        """Note that what is awaited may not be answered, and nobody is to blame."""
+        self._silent_ns = None
+
+    def stalled(self, span_ns: int) -> None:
+        """Note that nothing could be heard for a while: what is awaited gets that much more time."""
+        for sent in self.sent.values():
+            sent.at_ns += span_ns
+        if self._silent_ns is not None:
+            self._silent_ns += span_ns
 
     def subscribed(self, command_id: int | None, channel: str, sid: int, now_ns: int) -> None:
         """Note that a subscription stands."""
@@ -178,26 +225,63 @@ class Asks:
         if code == FULL and adding and len(adding) > 1:
             self._chunk = min(self._chunk, (len(adding) + 1) // 2)
         elif code == FULL and adding and len(self.roster):
-            self._most, self._chunk = len(self.roster), CHUNK
+            self.most, self._chunk = len(self.roster), CHUNK
         elif code == TOO_MANY or not (code == UNKNOWN_SUBSCRIPTION or _opens_other(command)):
             self._hush(now_ns)
+        if code == TOO_MANY:
+            self.refused_as_too_many += 1
+            self._pace, self._allowed = max(LEAST_COMMANDS_A_S, self._pace / 2), 0.0
         return command
 
-    def tick(self, now_ns: int) -> None:
-        """Ask for what is due: new markets first, then missing books, then audits; see whether hope is lost."""
-        elapsed_ns, self._ticked_ns = now_ns - (self._ticked_ns or now_ns), now_ns
+    def expire(self, number: int, now_ns: int) -> None:
+        """Take back what a command had assumed that was not answered in time."""
+        command = self.sent.pop(number).command
+        if isinstance(command, Subscribe | Unsubscribe):
+            self.hopeless = True
+        elif isinstance(command, Update) and command.action != GET_SNAPSHOT:
+            self._undo(command, now_ns)
+            self.late[number] = command  # an answer that comes yet says when the venue did it
+            self._unanswered += 1
+
+    def told(self, command: Command, now_ns: int) -> None:
+        """Take a command as sent that another has decided on: what was recorded is played again."""
+        match command:
+            case Subscribe() if not _opens_other(command):
+                self.stage = Stage.SUBSCRIBING
+                self.roster.adding.update(command.tickers or ())
+            case Unsubscribe() if self.sid in command.sids:
+                self.stage = Stage.LEAVING
+            case Update(action="add_markets"):
+                self.roster.adding.update(command.tickers)
+            case Update(action="delete_markets"):
+                self.roster.leaving.update(command.tickers)
+        self.sent[command.id] = Sent(command, now_ns)
+
+    def tick(self, now_ns: int, *, patient: bool = False) -> None:
+        """Ask for what is due: new markets first, then missing books, then audits; see whether hope is lost.
+
+        ``patient``: that books do not come is no reason to give the subscription up.
+        """
+        elapsed_s, self._ticked_ns = (now_ns - (self._ticked_ns or now_ns)) / NS, now_ns
+        self._allowed = min(self._allowed + self._pace * elapsed_s, COMMANDS_AT_ONCE)
         self._expire(now_ns)
         if now_ns < self._quiet_until_ns or self.hopeless:
             return
-        budget = COMMANDS_A_TICK - self._open_channels(now_ns)
+        self._pace = min(self._pace + FASTER_EACH_S * elapsed_s, COMMANDS_A_S)
+        budget = int(self._allowed) - self._open_channels(now_ns)
         if self.stage is Stage.NONE and self.roster.fresh and now_ns >= self._subscribe_ns:
             self._subscribe(now_ns)
         elif self.stage is Stage.LIVE:
-            budget -= self._change(DELETE_MARKETS, self.roster.take_unwanted(CHUNK), now_ns)
-            budget -= self._add(budget, now_ns)
-            budget -= self._ask_missing(now_ns, budget)
-            self._ask_audits(now_ns, elapsed_ns, budget)
-            self._climb(now_ns)
+            if budget > 0:
+                budget -= self._change(DELETE_MARKETS, self.roster.take_unwanted(CHUNK), now_ns)
+                budget -= self._add(budget, now_ns)
+                budget -= self._ask_missing(now_ns, budget)
+                due = self.roster.rota.take(now_ns, budget * CHUNK, self.muted)
+                self.audits_asked += len(due)
+                self._change(GET_SNAPSHOT, due, now_ns)
+            self._weigh(elapsed_s, now_ns)
+            if not patient:
+                self._climb(now_ns)
 
     def _jittered(self, longest_ns: int) -> int:
         return int(longest_ns * (0.5 + self._rng.random() / 2))
@@ -213,9 +297,10 @@ class Asks:
         self.stage = Stage.NONE
         self._subscribe_ns = again_ns
         self._silent_ns, self._probed = None, False
+        self._later_s = 0.0
         self.roster.clear()
         self.sent = {number: sent for number, sent in self.sent.items() if isinstance(sent.command, Subscribe)}
-        self._late.clear()
+        self.late.clear()
 
     def _undo(self, command: Command | None, now_ns: int) -> None:
         """Take back what a command that was not carried out had assumed."""
@@ -242,36 +327,19 @@ class Asks:
 
     def _subscribe(self, now_ns: int) -> None:
         self.stage = Stage.SUBSCRIBING
-        tickers = self.roster.take_fresh(min(self._chunk, self._most), now_ns, BULK_WAIT_NS)
+        tickers = self.roster.take_fresh(min(self._chunk, self.most), now_ns, BULK_WAIT_NS)
         self._send(Subscribe(self._id(), (ORDERBOOK,), tuple(tickers), skip_ticker_ack=True), now_ns)
 
     def _add(self, budget: int, now_ns: int) -> int:
-        most = min(self._most - len(self.roster), budget * self._chunk)
+        most = min(self.most - len(self.roster), budget * self._chunk)
         return self._change(ADD_MARKETS, self.roster.take_fresh(most, now_ns, BULK_WAIT_NS), now_ns, self._chunk)
 
     def _ask_missing(self, now_ns: int, budget: int) -> int:
-        due = self.roster.due(budget * CHUNK, now_ns)
-        for ticker in due:
-            ask = self.roster.missing[ticker]
-            longest_ns = min(LONGEST_WAIT_NS, FIRST_WAIT_NS << min(ask.tries, 10))
-            ask.at_ns, ask.wait_ns = now_ns, int(longest_ns * (0.75 + self._rng.random() / 4))
-            ask.tries += 1
+        due = self.roster.due(budget * CHUNK, now_ns, self.muted, self._wait_ns)
         return self._change(GET_SNAPSHOT, due, now_ns)
 
-    def _ask_audits(self, now_ns: int, elapsed_ns: int, budget: int) -> None:
-        """Spread audits evenly: at most one and a half times the rate that reaches every market in time."""
-        audits = self.roster.audits
-        rate = 1.5 * len(audits) / self._audit_every_ns
-        self._audit_credit = min(self._audit_credit + rate * elapsed_ns, max(1.0, rate * NS))
-        most = min(int(self._audit_credit), budget * CHUNK)
-        due = [ticker for ticker, at_ns in audits.items() if at_ns <= now_ns][:most] if most > 0 else []
-        self._audit_credit -= len(due)
-        self._audit(due, now_ns)
-
-    def _audit(self, tickers: list[str], now_ns: int) -> None:
-        for ticker in tickers:
-            self.roster.audits[ticker] = now_ns + ANSWER_WITHIN_NS
-        self._change(GET_SNAPSHOT, tickers, now_ns)
+    def _wait_ns(self, tries: int) -> int:
+        return int(min(LONGEST_WAIT_NS, FIRST_WAIT_NS << min(tries, 10)) * (0.75 + self._rng.random() / 4))
 
     def _change(self, action: str, tickers: list[str], now_ns: int, chunk: int = CHUNK) -> int:
         """Send a change of the book subscription in chunks; return how many commands it took."""
@@ -282,33 +350,42 @@ class Asks:
             self._silent_ns = now_ns
         return len(chunks)
 
+    def _weigh(self, elapsed_s: float, now_ns: int) -> None:
+        """Subscribe anew once the markets that wait for it have missed more than the others would."""
+        self._later_s = self._later_s + len(self.roster.later) * elapsed_s if self.roster.later else 0.0
+        if self._later_s > LATER_S * len(self.roster):
+            self.leave(now_ns)
+
     def _climb(self, now_ns: int) -> None:
-        """Next rung: books were asked for and the venue sends none at all, so subscribe anew.
+        """Next rung: books were asked for and the venue sends none at all, so subscribe anew, at last connect anew.
 
         One market without an answer is not enough: others, known to be answered, are asked first.
         """
-        patience_ns = ANSWER_WITHIN_NS << min(self._left, PATIENCE_DOUBLINGS)
+        patience_ns = ANSWER_WITHIN_NS << min(self._left + self._vain, PATIENCE_DOUBLINGS)
         if self._silent_ns is None or now_ns - self._silent_ns < patience_ns:
             return
-        audits = self.roster.audits
-        if audits and not self._probed:
+        rota = self.roster.rota
+        if len(rota) and not self._probed:
             self._probed, self._silent_ns = True, now_ns
-            self._audit(heapq.nlargest(PROBES, audits, key=audits.__getitem__), now_ns)
+            probes = [ticker for ticker in rota.latest(PROBES) if not self.muted(ticker)]
+            if not probes:
+                self.excuse()
+            for ticker in probes:
+                rota.asked(ticker, now_ns)
+            self._change(GET_SNAPSHOT, probes, now_ns)
         else:
             self._left += 1
-            self.leave(now_ns)
+            if self._left >= VAIN_MOST:
+                self.hopeless = True
+            else:
+                self.leave(now_ns)
 
     def _expire(self, now_ns: int) -> None:
         """Last rung: a subscribe or unsubscribe without an answer means the connection is of no use."""
         late = [number for number, sent in self.sent.items() if now_ns - sent.at_ns >= ANSWER_WITHIN_NS]
         for number in late:
-            command = self.sent.pop(number).command
-            if isinstance(command, Subscribe | Unsubscribe):
-                self.hopeless = True
-            elif isinstance(command, Update) and command.action != GET_SNAPSHOT:
-                self._undo(command, now_ns)
-                self._late[number] = command  # an answer that comes yet says when the venue did it
-                self._unanswered += 1
+            self.gave_up.append(number)
+            self.expire(number, now_ns)
         if self._unanswered >= UNANSWERED_MOST:
             self._unanswered = 0
             self.leave(now_ns)
@@ -317,11 +394,12 @@ class Asks:
         if command_id is None:
             return None
         sent = self.sent.pop(command_id, None)
-        return sent.command if sent else self._late.pop(command_id, None)
+        return sent.command if sent else self.late.pop(command_id, None)
 
     def _send(self, command: Command, now_ns: int) -> None:
         self.sent[command.id] = Sent(command, now_ns)
         self.out.append(command)
+        self._allowed -= 1.0
 
     def _id(self) -> int:
         self._next_id += 1

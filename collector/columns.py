@@ -3,29 +3,17 @@
 Owns the picking only: what a message does is for the intake.
 """
 
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from book.wire.batch import NO_TIME_US, DeltaColumns, TradeColumns
-from book.wire.messages import Delta, Lifecycle, Trade
+from book.wire.batch import NO_TIME_US, DeltaColumns, TickerColumns, TradeColumns
+from book.wire.messages import Delta, Lifecycle, Ticker, Trade
+from book.wire.rest import TradeDoc
 
 Ints = npt.NDArray[np.int64]
 Value = TypeVar("Value")
-
-
-def by_sid(sids: Ints, start: int, end: int) -> Iterator[tuple[int, Ints]]:
-    """Yield each subscription among the messages [start, end) with their places, ascending."""
-    if start == end:
-        return
-    part = sids[start:end]
-    if (part == part[0]).all():
-        yield int(part[0]), np.arange(start, end)
-        return
-    for sid in np.unique(part).tolist():
-        yield sid, start + np.flatnonzero(part == sid)
 
 
 def picked(values: list[Value], chosen: Ints) -> list[Value]:
@@ -69,6 +57,55 @@ def trade_row(trade: Trade, conn: int, ts_us: int) -> dict[str, Any]:
         "taker_side": trade.taker_side,
         "block": trade.block,
         "source": "ws",
+    }
+
+
+def learned_row(trade: TradeDoc, conn: int, ts_us: int) -> dict[str, Any]:
+    """Return the row of a trade that was learned over REST; ``conn`` is the subscription that missed it."""
+    return {
+        "ticker": trade.ticker,
+        "trade_id": trade.trade_id,
+        "ts_recv": ts_us,
+        "ts_exch": trade.created_us,
+        "conn": conn,
+        "seq": None,
+        "yes_price_e4": trade.yes_price_e4,
+        "qty_e2": trade.qty_e2,
+        "taker_side": trade.taker_side,
+        "block": trade.block,
+        "source": "rest",
+    }
+
+
+def ticker_rows(tickers: TickerColumns, chosen: Ints, conn: int, ts_us: Ints) -> dict[str, Any]:
+    """Return the rows of some tickers as TableRows.add_all takes them; ``ts_us`` are the stamps of the whole batch."""
+    n = len(chosen)
+    return {
+        "count": n,
+        "ticker": picked(tickers.ticker, chosen),
+        "ts_recv": ts_us[tickers.place[chosen]].tolist(),
+        "ts_exch": [_or_none(time) for time in tickers.ts_exch_us[chosen].tolist()],
+        "conn": [conn] * n,
+    } | {name: picked(values, chosen) for name, values in tickers.values.items()}
+
+
+def ticker_row(ticker: Ticker, conn: int, ts_us: int) -> dict[str, Any]:
+    """Return one ticker's row as TableRows.add takes it."""
+    return {
+        "ticker": ticker.ticker,
+        "ts_recv": ts_us,
+        "ts_exch": ticker.ts_exch_us,
+        "conn": conn,
+        "price_e4": ticker.price_e4,
+        "yes_bid_e4": ticker.yes_bid_e4,
+        "yes_bid_qty_e2": ticker.yes_bid_qty_e2,
+        "yes_ask_e4": ticker.yes_ask_e4,
+        "yes_ask_qty_e2": ticker.yes_ask_qty_e2,
+        "last_trade_qty_e2": ticker.last_trade_qty_e2,
+        "volume_e2": ticker.volume_e2,
+        "open_interest_e2": ticker.open_interest_e2,
+        "dollar_volume": ticker.dollar_volume,
+        "dollar_open_interest": ticker.dollar_open_interest,
     }
 
 

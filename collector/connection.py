@@ -25,6 +25,10 @@ MAX_FRAME_BYTES = 16 << 20
 OPEN_WITHIN_S = 10.0
 SEND_WITHIN_S = 10.0
 PING_EVERY_S = 1.0
+PONG_WITHIN_S = 20.0
+"""How long a connection may leave pings unanswered while other things arrive on it."""
+COMMANDS_MOST = 10_000
+MARKS_MOST = 100_000
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TEXT = Opcode.TEXT
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
@@ -54,8 +58,11 @@ class Queue:
             self._wake()
 
     def mark(self, link: int, payload: Mark | Ended, now_ns: int) -> None:
-        """Add something that is no frame; there is always room for it."""
-        if payload is Mark.PONG and link in self._dropping:
+        """Add something that is no frame; there is room for every end, and for pongs nearly always.
+
+        Without one of these less is known of its link, never more.
+        """
+        if payload is Mark.PONG and (link in self._dropping or len(self._items) >= self._most + MARKS_MOST):
             return
         self._items.append((link, now_ns, payload))
 
@@ -102,13 +109,24 @@ class Connection:
         self._socket = socket
         self._link = link
         self._queue = queue
-        self._commands: asyncio.Queue[bytes] = asyncio.Queue()
+        self._commands: asyncio.Queue[bytes] = asyncio.Queue(COMMANDS_MOST)
+        self._pinged_ns: int | None = None
         self.reason = Reason.DISCONNECT
 
     @property
     def port(self) -> int:
         """Local port."""
         return int(self._socket.local_address[1])
+
+    @property
+    def close_code(self) -> int | None:
+        """What the end said: a close code, 1006 where there was no goodbye, None while the connection stands."""
+        return self._socket.close_code
+
+    @property
+    def close_text(self) -> str:
+        """The words with the close code, empty where there were none."""
+        return self._socket.close_reason or ""
 
     async def run(self) -> None:
         """Receive and send until the connection ends, then put its end, with its reason, into the queue.
@@ -126,8 +144,11 @@ class Connection:
             self._queue.mark(self._link, Ended(self.reason), time.monotonic_ns())
 
     def send(self, command: bytes) -> None:
-        """Have a command sent after those before it; a connection that does not take it in time is ended."""
-        self._commands.put_nowait(command)
+        """Have a command sent after those before it; a connection that does not take them in time is ended."""
+        try:
+            self._commands.put_nowait(command)
+        except asyncio.QueueFull:
+            self._socket.transport.abort()
 
     def abort(self, reason: Reason) -> None:
         """End the connection at once."""
@@ -147,14 +168,24 @@ class Connection:
         """Ping each second; each pong is marked where it arrived among the frames."""
         try:
             while True:
-                pong = cast("asyncio.Future[float]", await self._socket.ping())
+                now_ns = time.monotonic_ns()
+                if self._pinged_ns is None:
+                    self._pinged_ns = now_ns
+                elif now_ns - self._pinged_ns > PONG_WITHIN_S * 1_000_000_000:
+                    self.abort(Reason.STALL)
+                    return
+                async with asyncio.timeout(SEND_WITHIN_S):
+                    pong = cast("asyncio.Future[float]", await self._socket.ping())
                 pong.add_done_callback(self._heard)
                 await asyncio.sleep(PING_EVERY_S)
         except ConnectionClosed:
             return  # where the venue has said goodbye and holds the socket open, the ping has made the library end it
+        except TimeoutError:
+            self._socket.transport.abort()
 
     def _heard(self, pong: "asyncio.Future[float]") -> None:
         if not pong.cancelled() and pong.exception() is None:
+            self._pinged_ns = None
             self._queue.mark(self._link, Mark.PONG, time.monotonic_ns())
 
 

@@ -18,7 +18,8 @@ class Conn:
     ``frame_us`` is the last frame of any kind heard on its connection, ``order_us`` its last message in order and
     ``order_seq`` that one's number,
     ``exch_us`` the greatest exchange time seen on it, ``ended`` the instants at which spans on it have ended,
-    ``tabled`` how many of its numbered messages stand in a table.
+    ``tabled`` how many of its numbered messages stand in a table, ``day_us`` the last midnight of which all its books
+    are written.
     """
 
     id: int
@@ -33,6 +34,7 @@ class Conn:
     up: bool = True
     ended: dict[int, int] = field(default_factory=dict)
     tabled: int = 0
+    day_us: int = -1
 
     @property
     def apart(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from book.errors import CorruptError
+from collector.fence import Fence
 from lake import paths
 from lake.journal.ends import End, write_end
 from lake.journal.flush import ConnMark, FlushRecord, FlushTail
@@ -50,7 +51,8 @@ class _Account:
 class Endings:
     """The END objects of one shard; told of every flush."""
 
-    def __init__(self, home: Path, shard: int, monotonic_s: Callable[[], float]) -> None:
+    def __init__(self, home: Path, shard: int, monotonic_s: Callable[[], float], fence: Fence) -> None:
+        self._fence = fence
         self._home = home
         self._shard = shard
         self._monotonic_s = monotonic_s
@@ -74,7 +76,8 @@ class Endings:
     def flushed(self, hour: int, record: FlushRecord) -> None:
         """Take in a flush that is acknowledged, and end the hours that are complete by it.
 
-        An END that cannot be written is tried again at the next flush.
+        An END that cannot be written is tried again at the next flush. Raises FencedError where a later process has
+        the shard.
         """
         self._open[hour].add(record)
         if len(self._open) > 1:
@@ -97,6 +100,8 @@ class Endings:
                 done = not account.complete or self._write(account, record)
             except CorruptError:
                 done = True  # whoever publishes it meets the damage and says so
+            except OSError:
+                done = False
             if done:
                 del self._older[0]
 
@@ -127,8 +132,10 @@ class Endings:
             segments=sorted(account.segments),
             conns=account.conns,
             reach=sorted(account.reach),
+            epoch=self._fence.epoch,
         )
         try:
+            self._fence.check()
             write_end(self._home, end)
         except OSError:
             return False

@@ -1,7 +1,6 @@
 """Messages into records: sequence judged, spans fed, tables filled.
 
-Owns what each kind of message does. Sans-IO; frames come with their stamps, one link's and
-one hour's at a time.
+Owns what each kind of message does. Sans-IO; frames come with their stamps, of any links and one hour at a time.
 """
 
 from collections import Counter
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from book.errors import FrameError
 from book.records import Reason
 from book.sequence import Verdict
-from book.wire.batch import NO_TIME_US, DeltaColumns, TradeColumns, decode_batch
-from book.wire.commands import DELETE_MARKETS, LIFECYCLE, ORDERBOOK, Unsubscribe, Update
+from book.wire.batch import NO_TIME_US, Batch, DeltaColumns, decode_batch
+from book.wire.commands import DELETE_MARKETS, LIFECYCLE, ORDERBOOK, TICKER, Unsubscribe, Update
 from book.wire.messages import (
     Delta,
     Lifecycle,
@@ -28,15 +27,25 @@ from book.wire.messages import (
     Unsubscribed,
     VenueError,
 )
+from book.wire.rest import TradeDoc
 from collector import columns
 from collector.asks import UNKNOWN_SUBSCRIPTION
 from collector.conns import Conn, ConnNumbers
+from collector.feeds import Feeds
 from collector.links import Link
+from collector.metadata import Metadata
 from collector.rows import TableRows
+from collector.sheaves import Sheaves
 from collector.spans import Spans
+from lake.journal.flush import Fill
 
 TERMINAL = frozenset({10, 25})
 """The venue's errors that end a subscription."""
+_KINDS: dict[type, str] = {
+    Snapshot: "snapshot", Delta: "delta", Trade: "trade", Ticker: "ticker", Lifecycle: "lifecycle", Ok: "ok",
+    Subscribed: "subscribed", Unsubscribed: "unsubscribed", VenueError: "error",
+}  # fmt: skip
+"""Kinds of message as they are counted."""
 
 Ints = npt.NDArray[np.int64]
 Note = tuple[str, dict[str, Any]]
@@ -45,11 +54,16 @@ Note = tuple[str, dict[str, Any]]
 class Intake:
     """Feed frames of links to the spans and tables of one shard."""
 
-    def __init__(self, spans: Spans, numbers: ConnNumbers) -> None:
+    def __init__(self, spans: Spans, numbers: ConnNumbers, metadata: Metadata, *, combos: bool = False) -> None:
         self._spans = spans
-        self._numbers = numbers
+        self.numbers = numbers
+        self._metadata = metadata
+        self.feeds = Feeds(combos=combos)
         self.trades = TableRows("trades")
+        self.tickers = TableRows("tickers")
         self.lifecycle = TableRows("lifecycle")
+        self.fills: list[Fill] = []
+        self._learned: list[tuple[Sequence[TradeDoc], Fill]] = []
         self.quarantine = TableRows("quarantine")
         self.counts: Counter[str] = Counter()
         self.notes: list[Note] = []
@@ -58,58 +72,116 @@ class Intake:
         self.finished: list[str] = []
         self.rescheduled: list[tuple[int, str]] = []
         self.lifecycles = 0
+        self.messages: Counter[str] = Counter()
+        self.over: dict[str, int] = {}
+        """Tickers that a message said are over, with its stamp, oldest first."""
+        self._links: Sequence[Link] = ()
+        self._ts_us = np.zeros(0, np.int64)
+        self._place = 0
+        self._begin(decode_batch(()), self._ts_us)
 
-    def frames(self, link: Link, frames: Sequence[bytes], ts_us: Ints, now_ns: int) -> None:
-        """Take frames of one link and one hour with their stamps, shape (n,), in order of arrival."""
+    def frames(self, links: Sequence[Link], of: Ints, frames: Sequence[bytes], ts_us: Ints, now_ns: int) -> None:
+        """Take frames of one hour with their stamps, in order of arrival; ``of`` says which of the links each came on.
+
+        ``of`` and ``ts_us`` have shape (n,). Each link's frames are taken in order; between links the order is kept
+        where it matters: where a market's book passes from one to the other, or is over.
+        """
         batch = decode_batch(frames)
-        deltas, trades = batch.deltas, batch.trades
-        delta = trade = 0
+        self._links, self._ts_us = links, ts_us
+        self._begin(batch, of)
         for index, message in batch.others:
-            end = int(np.searchsorted(trades.place, index))
-            self._trades(link, trades, trade, end, ts_us)
-            trade = end
-            if not isinstance(message, Trade):
-                end = int(np.searchsorted(deltas.place, index))
-                self._deltas(link, deltas, delta, end, ts_us)
-                delta = end
-            stamp = int(ts_us[index])
-            if isinstance(message, FrameError):
-                self._unreadable(link, message, frames[index], stamp)
+            self._place = index
+            number, stamp = int(of[index]), int(ts_us[index])
+            if isinstance(message, Ticker):
+                self._catch_up_tickers(number)
             else:
-                self._message(link, message, stamp, now_ns)
-        self._trades(link, trades, trade, len(trades.place), ts_us)
-        self._deltas(link, deltas, delta, len(deltas.place), ts_us)
+                self._catch_up(number)
+            if isinstance(message, FrameError):
+                self._unreadable(links[number], message, frames[index], stamp)
+            else:
+                self.messages[_KINDS[type(message)]] += 1
+                self._message(links[number], message, stamp, now_ns)
+        self._place = len(frames)
+        for number in range(len(links)):
+            self._catch_up(number)
         self.counts["frames"] += len(frames)
+
+    def learn(self, trades: Sequence[TradeDoc], fill: Fill) -> None:
+        """Take trades that were missed, and the lapse that they fill; they are stamped with what arrives next."""
+        self._learned.append((trades, fill))
+
+    def take_learned(self, ts_us: int) -> None:
+        """Turn what was learned into rows: both are acknowledged by one flush."""
+        learned, self._learned = self._learned, []
+        for trades, fill in learned:
+            for trade in trades:
+                self.trades.add(**columns.learned_row(trade, fill.conn, ts_us))
+            self.fills.append(fill)
 
     def end_conn(self, conn: Conn, last_us: int, reveal_us: int, reason: Reason, seq: int | None = None) -> None:
         """End a conn for good; ``seq`` is that of its last valid message, where the last one taken was not valid."""
         if conn.up:
             self._spans.end_conn(conn, last_us, reveal_us, conn.tracker.last if seq is None else seq, reason)
             conn.up = False
+            self.feeds.over(conn, last_us, reason)
             self.ended.append(conn)
             self.notes.append(("conn_ended", {"conn": conn.id, "reason": reason.value}))
 
-    def _deltas(self, link: Link, deltas: DeltaColumns, start: int, end: int, ts_us: Ints) -> None:
-        for sid, chosen in columns.by_sid(deltas.sid, start, end):
-            conn = link.conns.get(sid)
-            if conn is None:
-                self._early(link, sid, deltas, chosen)
-            elif conn.up and conn.channel == ORDERBOOK:
-                self._run(link, conn, deltas, chosen, ts_us)
-            else:
-                self.counts["after_end"] += len(chosen)
+    def _begin(self, batch: Batch, of: Ints) -> None:
+        self._deltas, self._delta_sheaves = batch.deltas, Sheaves(batch.deltas, of)
+        self._trades, self._trade_sheaves = batch.trades, Sheaves(batch.trades, of)
+        self._tickers, self._ticker_sheaves = batch.tickers, Sheaves(batch.tickers, of)
 
-    def _trades(self, link: Link, trades: TradeColumns, start: int, end: int, ts_us: Ints) -> None:
-        for sid, chosen in columns.by_sid(trades.sid, start, end):
-            conn = link.conns.get(sid)
-            if conn is None:
-                for i in chosen.tolist():
-                    self._keep_early(link, sid, columns.trade_message(trades, i))
-            elif conn.up:
-                for taken in self._runs(link, conn, trades.seq[chosen], ts_us[trades.place[chosen]]):
-                    self.trades.add_all(**columns.trade_rows(trades, chosen[taken], conn.id, ts_us))
-            else:
-                self.counts["after_end"] += len(chosen)
+    def _catch_up(self, number: int) -> None:
+        """Take the deltas, trades and tickers of a link that came before the message that is taken now."""
+        link = self._links[number]
+        for sid, chosen in self._trade_sheaves.take(number, self._place):
+            self._some_trades(link, sid, chosen)
+        self._catch_up_tickers(number)
+        for sid, chosen in self._delta_sheaves.take(number, self._place):
+            self._some_deltas(link, sid, chosen)
+
+    def _catch_up_tickers(self, number: int) -> None:
+        for sid, chosen in self._ticker_sheaves.take(number, self._place):
+            self._some_tickers(self._links[number], sid, chosen)
+
+    def _catch_up_owner(self, market: int) -> None:
+        """Take what the conn that has a market now has said before the message that is taken now."""
+        conn = self._spans.conns.get(int(self._spans.state[market]["owner"]))
+        for number, link in enumerate(self._links):
+            if conn is not None and link.id == conn.link:
+                self._catch_up(number)
+
+    def _some_deltas(self, link: Link, sid: int, chosen: Ints) -> None:
+        conn = link.conns.get(sid)
+        self.messages["delta"] += len(chosen)
+        if conn is None:
+            self._early(link, sid, self._deltas, chosen)
+        elif conn.up and conn.channel == ORDERBOOK:
+            self._run(link, conn, self._deltas, chosen, self._ts_us)
+        else:
+            self.counts["after_end"] += len(chosen)
+
+    def _some_trades(self, link: Link, sid: int, chosen: Ints) -> None:
+        conn, trades, ts_us = link.conns.get(sid), self._trades, self._ts_us
+        self.messages["trade"] += len(chosen)
+        if conn is None:
+            for i in chosen.tolist():
+                self._keep_early(link, sid, columns.trade_message(trades, i))
+        elif conn.up:
+            for taken in self._runs(link, conn, trades.seq[chosen], ts_us[trades.place[chosen]]):
+                self.trades.add_all(**columns.trade_rows(trades, chosen[taken], conn.id, ts_us))
+        else:
+            self.counts["after_end"] += len(chosen)
+
+    def _some_tickers(self, link: Link, sid: int, chosen: Ints) -> None:
+        """Take tickers; those before the acknowledgement of their subscription are left out, as is what came before."""
+        conn, tickers, ts_us = link.conns.get(sid), self._tickers, self._ts_us
+        self.messages["ticker"] += len(chosen)
+        if conn is not None and conn.up:
+            self.tickers.add_all(**columns.ticker_rows(tickers, chosen, conn.id, ts_us))
+            conn.order_us = int(ts_us[tickers.place[chosen[-1]]])
+            conn.frame_us = max(conn.frame_us, conn.order_us)
 
     def _early(self, link: Link, sid: int, deltas: DeltaColumns, chosen: Ints) -> None:
         for i in chosen.tolist():
@@ -158,9 +230,11 @@ class Intake:
         """Judge a sequence number and end the conn's spans where messages are missing; False: drop the message."""
         if seq is None:
             return True
-        before = conn.tracker.last
+        before, resynced = conn.tracker.last, conn.tracker.resync
         verdict = conn.tracker.take(seq)
         if verdict is Verdict.IN_ORDER:
+            if resynced:
+                self.feeds.resumed(conn, ts_us)
             return True
         self.counts[verdict.value] += 1
         if verdict is Verdict.DUPLICATE:
@@ -176,6 +250,10 @@ class Intake:
             last_us = ts_us if conn.order_us is None else conn.order_us
             self._spans.end_conn(conn, last_us, ts_us, before, Reason.SEQ_GAP)
             self.missing(link)
+        elif verdict is Verdict.GAP:
+            self.feeds.lost(conn, ts_us, Reason.SEQ_GAP)
+        else:
+            self.feeds.broken(conn, Reason.SEQ_GAP)
         return verdict is Verdict.GAP
 
     def _message(self, link: Link, message: Message, ts_us: int, now_ns: int) -> None:
@@ -198,6 +276,8 @@ class Intake:
         if seq is not None:
             conn.tabled += tabled
             conn.order_us, conn.order_seq = ts_us, conn.tracker.last
+        elif isinstance(message, Trade | Ticker | Lifecycle):
+            conn.order_us = ts_us
 
     def _take(self, link: Link, conn: Conn, message: Message, ts_us: int, now_ns: int) -> bool:
         """Do what a message says, and say whether it stands in a table with its number."""
@@ -209,6 +289,9 @@ class Intake:
                 return True
             case Trade():
                 self.trades.add(**columns.trade_row(message, conn.id, ts_us))
+                return True
+            case Ticker():
+                self.tickers.add(**columns.ticker_row(message, conn.id, ts_us))
                 return True
             case Lifecycle():
                 self._lifecycle(link, conn, message, ts_us)
@@ -272,10 +355,11 @@ class Intake:
             link.asks.hopeless |= known.channel != message.channel
             return
         link.asks.subscribed(message.command_id, message.channel, message.sid, now_ns)
-        conn = Conn(self._numbers.next(ts_us), link.id, message.sid, message.channel, ts_us)
+        conn = Conn(self.numbers.next(ts_us), link.id, message.sid, message.channel, ts_us)
         link.conns[message.sid] = conn
         self._spans.conns[conn.id] = conn
         self.lifecycles += conn.channel == LIFECYCLE
+        self.feeds.subscribed(conn, ts_us)
         self.notes.append(
             ("subscribed", {"conn": conn.id, "sid": conn.sid, "channel": conn.channel, "port": link.port})
         )
@@ -289,6 +373,8 @@ class Intake:
             self.counts["unasked"] += 1  # no change of this market would follow: its book would stand still unnoticed
             return False
         market = self._spans.market(message.ticker)
+        if self._spans.state[market]["owner"] != conn.id:
+            self._catch_up_owner(market)
         tabled = self._spans.snapshot(conn, market, ts_us, message.seq, message.levels)
         self._spans.given_up.discard(market)
         link.asks.got(message.ticker, now_ns, asked=message.command_id is not None)
@@ -297,16 +383,20 @@ class Intake:
 
     def _lifecycle(self, link: Link, conn: Conn, message: Lifecycle, ts_us: int) -> None:
         self.lifecycle.add(**columns.lifecycle_row(message, conn.id, ts_us))
+        self._metadata.heard(message, ts_us)
         if message.ticker is None:
             return
         self.changed[message.ticker] = None
-        market = self._spans.market(message.ticker)
-        if message.close_us is not None:
+        market = self._spans.numbers.get(message.ticker)
+        if message.close_us is not None and market is not None:
             self._spans.state[market]["close_us"] = message.close_us
             self.rescheduled.append((message.close_us, message.ticker))
         if message.event_type == "determined":
-            self._spans.determined(market, ts_us)
+            self.over[message.ticker] = ts_us
             self.finished.append(message.ticker)
+            if market is not None:
+                self._catch_up_owner(market)
+                self._spans.determined(market, ts_us)
 
     def _acknowledged(self, link: Link, conn: Conn, message: Ok, ts_us: int) -> None:
         command = link.asks.acknowledged(message.command_id)
@@ -344,10 +434,15 @@ class Intake:
         """Keep a frame that cannot be read, and end what it may have changed."""
         conn = link.conns.get(error.sid) if error.sid is not None else None
         self.counts["quarantined"] += 1
+        self.messages["quarantined"] += 1
         self.quarantine.add(
             ts_recv=ts_us, conn=conn.id if conn else None, ticker=error.ticker, bytes=frame, error=error.error
         )
         self.notes.append(("quarantined", {"error": error.error, "ticker": error.ticker}))
+        if conn is None:
+            for one in link.conns.values():  # it may have been a message that no number will show to be missing
+                if one.up and one.channel == TICKER:
+                    self.feeds.missed(one, ts_us, ts_us + 1, Reason.UNREPRESENTABLE)
         if conn is None or not conn.up:
             return
         before, last_us = conn.tracker.last, conn.order_us
@@ -360,6 +455,10 @@ class Intake:
             else:
                 self._spans.end_conn(conn, ts_us if last_us is None else last_us, ts_us, before, Reason.UNREPRESENTABLE)
             self.missing(link)
+        if conn.channel == TICKER:
+            self.feeds.missed(conn, ts_us, ts_us + 1, Reason.UNREPRESENTABLE)
+        elif conn.channel != ORDERBOOK:
+            self.feeds.lost(conn, ts_us, Reason.UNREPRESENTABLE)
         if error.seq is not None:
             conn.order_us, conn.order_seq = ts_us, conn.tracker.last
 

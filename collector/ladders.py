@@ -26,15 +26,17 @@ class Ladders:
     def __init__(self) -> None:
         self._qty = np.zeros(1 << 16, np.int64)
         self._end = 0
-        self._base = np.empty(0, np.int64)
-        self._step = np.empty(0, np.int64)
+        self._markets = 0
+        self._base = np.empty(64, np.int64)
+        self._step = np.empty(64, np.int64)
         self._free: dict[int, list[int]] = {step_e4: [] for step_e4 in _STEPS_E4}
 
     def add_market(self) -> int:
         """Make room for one more market and return its number."""
-        market = len(self._base)
-        self._base = np.append(self._base, self._room(_STEPS_E4[0]))
-        self._step = np.append(self._step, _STEPS_E4[0])
+        market, self._markets = self._markets, self._markets + 1
+        if market == len(self._base):
+            self._base, self._step = (np.concatenate([one, np.empty_like(one)]) for one in (self._base, self._step))
+        self._base[market], self._step[market] = self._room(_STEPS_E4[0]), _STEPS_E4[0]
         return market
 
     def load(self, market: int, levels: tuple[Level, ...]) -> None:
@@ -64,6 +66,21 @@ class Ladders:
         found = np.flatnonzero(area)
         side, rung = np.divmod(found, _width(int(self._step[market])))
         return side, rung * self._step[market], area[found]
+
+    def all_levels(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Return the levels of all markets as columns market, side, price_e4, qty_e2, each market's as ``levels`` does.
+
+        Markets ascend. Cost: a pass over the whole array.
+        """
+        found = np.flatnonzero(self._qty[: self._end])
+        base = self._base[: self._markets]
+        used = np.flatnonzero(base != _NOWHERE)
+        used = used[np.argsort(base[used])]
+        market = used[np.searchsorted(base[used], found, side="right") - 1] if len(used) else found
+        order = np.argsort(market, kind="stable")
+        market, found = market[order], found[order]
+        side, rung = np.divmod(found - base[market], MAX_PRICE_E4 // self._step[market] + 1)
+        return market, side, rung * self._step[market], self._qty[found]
 
     def rows(self, market: int) -> tuple[Level, ...]:
         """Return a market's levels as (side, price_e4, qty_e2)."""

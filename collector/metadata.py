@@ -1,132 +1,97 @@
-"""Versions of metadata: what changed of a market, event or series, and when we learned it.
+"""Metadata in the session's own order: documents and messages become rows, each with the stamp at which it counts.
 
-Owns the judgement whether a document is a new version. Never asks the venue.
+Owns what waits to be judged and what waits to be flushed. A message counts at its own stamp, a document at a stamp up
+to which every frame has been taken: no row rests on anything that was learned after it, and each goes into the hour of
+its stamp. Sans-IO; never asks the venue.
 """
 
-from hashlib import blake2b
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
+from book.errors import FrameError
+from book.wire.messages import Lifecycle
+from book.wire.rest import EventDoc, MarketDoc, SeriesDoc
+from collector.rows import TableRows
+from collector.versions import KEYS, Versioned, Versions
 
-from book.errors import CorruptError
-from book.wire.rest import Document, EventDoc, MarketDoc, SeriesDoc, lasting_fields, parse_document, render_document
-from lake import paths
-from lake.journal.reader import Hour
+JUDGED_A_TICK = 200
+"""Documents judged at once, some 10 ms of work: frames come first."""
+MOST_EARLY = 10_000
+MOST_NOTES = 100
 
-FINISHED = frozenset({"determined", "disputed", "amended", "finalized", "settled"})
-"""Statuses of a market whose result is known: its book is over."""
-_KEYS = {"markets": "ticker", "events": "event_ticker", "series": "series_ticker"}
+Doc = MarketDoc | EventDoc | SeriesDoc
 
 
-class Versions:
-    """The last version of every record, as a fingerprint of what lasts; ``unfinished`` markets have no result."""
+class Metadata:
+    """The rows of markets, events and series of one shard, as they are learned."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], bytes] = {}
-        self.unfinished: set[str] = set()
-        self.unreadable: list[CorruptError] = []
-        self.series_of: dict[str, str] = {}
-        self.category_of: dict[str, str | None] = {}
+        self.versions = Versions()
+        self.tables = {table: TableRows(table) for table in KEYS}
+        self.events_heard: dict[str, None] = {}
+        """Events that messages spoke of, for whoever asks the venue."""
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+        self._loaded = False
+        self._documents: deque[tuple[Doc, int]] = deque()
+        self._early: list[Lifecycle] = []
 
-    def load(self, home: Path, shard: int) -> None:
-        """Learn the versions that a shard's log holds already.
+    @property
+    def waiting(self) -> bool:
+        """Say whether there are rows to flush, which must go out in the hour of the last tick."""
+        return any(len(rows) for rows in self.tables.values())
 
-        An hour that cannot be read is passed over and stands in ``unreadable``: its records become versions once more,
-        which is better than no recording. Cost: one read of the metadata tables.
-        """
-        for hour in paths.hours(home, shard):
-            reader = Hour(paths.hour_dir(home, shard, hour), shard, hour)
-            try:
-                reader.poll()
-                for table, key in _KEYS.items():
-                    self._learn(table, key, reader.table(table).select([key, "record"]).to_pylist())
-            except CorruptError as error:
-                self.unreadable.append(error)
+    @property
+    def unjudged(self) -> bool:
+        """Say whether a tick has something to judge."""
+        return self._loaded and bool(self._documents or self._early)
 
-    def knows(self, table: str, key: str) -> bool:
-        """Say whether any version of a record is known."""
-        return (table, key) in self._seen
+    @property
+    def backlog(self) -> int:
+        """Return how many documents wait to be judged."""
+        return len(self._documents)
 
-    def market(self, doc: MarketDoc, now_us: int) -> dict[str, Any] | None:
-        """Return the row of a new version, None where nothing lasting has changed; ``now_us`` is its stamp."""
-        self._note_status(doc.ticker, doc.status)
-        if not self._is_new("markets", doc.ticker, doc.raw):
-            return None
-        return {
-            "ticker": doc.ticker,
-            "valid_from": now_us,
-            "event_ticker": doc.event_ticker,
-            "series_ticker": doc.series_ticker or self.series_of.get(doc.event_ticker),
-            "title": doc.title or doc.yes_sub_title,
-            "status": doc.status,
-            "category": doc.category or self.category_of.get(doc.event_ticker),
-            "open_time": doc.open_us,
-            "close_time": doc.close_us,
-            "result": doc.result or None,
-            "settlement_value_e4": doc.settlement_value_e4,
-            "settled_time": doc.settlement_us,
-            "price_level_structure": doc.price_level_structure,
-            "price_ranges": msgspec.json.encode(doc.price_ranges).decode() if doc.price_ranges else None,
-            "record": render_document(doc.raw).decode(),
-        }
+    def loaded(self, versions: Versions) -> None:
+        """Begin to judge, by what the log holds already; until then documents and messages wait."""
+        self.versions = versions
+        self._loaded = True
 
-    def event(self, doc: EventDoc, now_us: int) -> dict[str, Any] | None:
-        """Return the row of a new version of an event, None where nothing lasting has changed."""
-        self._note_event(doc.event_ticker, doc.series_ticker, doc.category)
-        if not self._is_new("events", doc.event_ticker, doc.raw):
-            return None
-        return {
-            "event_ticker": doc.event_ticker,
-            "valid_from": now_us,
-            "series_ticker": doc.series_ticker,
-            "title": doc.title,
-            "sub_title": doc.sub_title,
-            "category": doc.category,
-            "mutually_exclusive": doc.mutually_exclusive,
-            "record": render_document({name: one for name, one in doc.raw.items() if name != "markets"}).decode(),
-        }
+    def learn(self, documents: Iterable[Doc], asked_us: int) -> None:
+        """Take documents that were asked for at ``asked_us``, a time shown; they are judged by the next ticks."""
+        self._documents.extend((document, asked_us) for document in documents)
 
-    def series(self, doc: SeriesDoc, now_us: int) -> dict[str, Any] | None:
-        """Return the row of a new version of a series, None where nothing lasting has changed."""
-        if not self._is_new("series", doc.ticker, doc.raw):
-            return None
-        return {
-            "series_ticker": doc.ticker,
-            "valid_from": now_us,
-            "title": doc.title,
-            "category": doc.category,
-            "record": render_document(doc.raw).decode(),
-        }
+    def heard(self, message: Lifecycle, ts_us: int) -> None:
+        """Take a lifecycle message at its stamp."""
+        if message.ticker is None and message.event_ticker is not None:
+            self.events_heard[message.event_ticker] = None
+        if self._loaded:
+            self._merge(message, ts_us)
+        elif len(self._early) < MOST_EARLY:
+            self._early.append(message)  # one too many changes nothing here: its market is looked up anyway
 
-    def _learn(self, table: str, key: str, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            document = parse_document(row["record"])
-            self._seen[table, row[key]] = _fingerprint(document)
-            if table == "markets":
-                self._note_status(row[key], document.get("status"))
-            elif table == "events":
-                self._note_event(row[key], document.get("series_ticker"), document.get("category"))
+    def tick(self, stamp_us: int) -> None:
+        """Judge what waits, once ``unjudged``; up to the moment of ``stamp_us`` every frame has been taken."""
+        early, self._early = self._early, []
+        for message in early:
+            self._merge(message, stamp_us)
+        for _ in range(min(len(self._documents), JUDGED_A_TICK)):
+            self._judge(*self._documents.popleft(), stamp_us)
 
-    def _note_status(self, ticker: str, status: str | None) -> None:
-        if status in FINISHED:
-            self.unfinished.discard(ticker)
+    def _judge(self, document: Doc, asked_us: int, stamp_us: int) -> None:
+        if isinstance(document, MarketDoc):
+            self._add(self.versions.market(document, stamp_us, asked_us))
+        elif isinstance(document, EventDoc):
+            self._add(self.versions.event(document, stamp_us, asked_us))
         else:
-            self.unfinished.add(ticker)
+            self._add(self.versions.series(document, stamp_us))
 
-    def _note_event(self, event_ticker: str, series_ticker: str | None, category: str | None) -> None:
-        if series_ticker:
-            self.series_of[event_ticker] = series_ticker
-        self.category_of[event_ticker] = category
+    def _merge(self, message: Lifecycle, ts_us: int) -> None:
+        try:
+            self._add(self.versions.heard(message, ts_us))
+        except FrameError as error:  # the message stands in its table; the record is looked up
+            if len(self.notes) < MOST_NOTES:
+                self.notes.append(("lifecycle_unmerged", {"ticker": message.ticker, "error": error.error}))
 
-    def _is_new(self, table: str, key: str, document: Document) -> bool:
-        fingerprint = _fingerprint(document)
-        if self._seen.get((table, key)) == fingerprint:
-            return False
-        self._seen[table, key] = fingerprint
-        return True
-
-
-def _fingerprint(document: Document) -> bytes:
-    lasting = lasting_fields({name: value for name, value in document.items() if name != "markets"})
-    return blake2b(render_document(dict(sorted(lasting.items()))), digest_size=16).digest()
+    def _add(self, made: Versioned | None) -> None:
+        if made is not None:
+            self.tables[made.table].add(**made.row)

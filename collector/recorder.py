@@ -11,16 +11,19 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from book.errors import HandshakeError
 from book.records import HOUR_US, Reason
 from collector.clock import Stamper
-from collector.connection import Connection, Queue, dial
+from collector.connection import Queue
 from collector.conns import ConnNumbers
+from collector.disk import Disk
 from collector.journal import Journal
+from collector.lines import Lines
 from collector.links import Ended
+from collector.metrics import Seen, Watch
+from collector.raw_archive import Archive
+from collector.room import Room
 from collector.session import Limits, Session
 from collector.signing import Signer
-from ops.backoff import Backoff
 
 BATCH_S = 0.05
 BATCH_FRAMES = 8192
@@ -29,9 +32,9 @@ FLUSH_FRAMES = 2 * BATCH_FRAMES
 """What one flush takes at most: after a slow one more than a batch has arrived, and a disk that hesitates is caught up
 with rather than fallen behind."""
 TICK_NS = 100_000_000
+LOOK_NS = 1_000_000_000
 FLUSH_AT_LEAST_NS = 900_000_000
 ONE_MOMENT_NS = 20_000
-STEADY_S = 30.0
 
 Log = Callable[..., None]
 Show = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]
@@ -53,7 +56,7 @@ def read_clocks() -> tuple[int, int, int]:
 
 
 class Recorder:
-    """Record through one connection until stopped."""
+    """Record through a pool of connections until stopped."""
 
     def __init__(
         self,
@@ -65,55 +68,72 @@ class Recorder:
         *,
         queue_frames: int,
         rng: random.Random,
+        disk: Disk | None = None,
+        watch: Watch | None = None,
+        archive: Callable[[Session, int], Archive] | None = None,
     ) -> None:
-        """Start the session on what the journal has recovered; ``show`` turns machine time into the time shown."""
+        """Start the session on what the journal has recovered; ``show`` turns machine time into the time shown.
+
+        Without ``disk`` only a disk that takes nothing more stops the recording. ``archive`` begins the archive of raw
+        frames, given the session and its first stamp.
+        """
         self._journal = journal
         self._log = log
         self._rng = rng
-        self._show = show
+        self._watch = Watch() if watch is None else watch
         wall_us, mono_ns, _ = read_clocks()
         # Above the last durable stamp: a crash's closes stand up to 1 us after it, and no new span before them.
-        stamper = Stamper(wall_us, mono_ns, show, floor_us=journal.last_us + 1)
-        self.session = Session(stamper, ConnNumbers(shard, journal.last_conn), rng, limits)
+        self._stamper = Stamper(wall_us, mono_ns, show, floor_us=journal.last_us + 1)
+        self.session = Session(self._stamper, ConnNumbers(shard, journal.last_conn), rng, limits)
+        self._archive = None if archive is None else archive(self.session, self.session.stamp(mono_ns))
         self._wake = asyncio.Event()
         self._queue = Queue(queue_frames, self._wake.set, BATCH_FRAMES)
-        self._connections: dict[int, Connection] = {}
-        self._links = 0
+        self._lines: Lines | None = None
+        self._room = Room(disk or Disk(journal.reserve, stop_bytes=0, resume_bytes=0), log, self._halt)
         self._ticked_ns = 0
+        self._looked_ns = 0
         self._flushed_ns = 0
         self._stop = asyncio.Event()
+        self._bug: BaseException | None = None
 
     def now_us(self) -> int:
         """Return the time shown now, in microseconds."""
         return self.session.peek(time.monotonic_ns())
 
     def stop(self) -> None:
-        """End the connection, flush and return from ``run``."""
+        """End the connections, flush and return from ``run``."""
+        self._room.hurried = True
         self._stop.set()
         self._wake.set()
 
+    def fail(self, error: BaseException) -> None:
+        """Have ``run`` raise an error that was met where nobody waits for it."""
+        self._bug = self._bug or error
+        self._wake.set()
+
     async def run(self, url: str, signer: Signer | None) -> None:
-        """Record until ``stop``; raises what is a bug or a disk that does not take the log."""
+        """Record until ``stop``; raises what is a bug, and OSError of a disk that does not take the log."""
         hour = self.session.stamp(time.monotonic_ns()) // HOUR_US
-        closed = await asyncio.to_thread(self._journal.close_crashed, hour)
+        closed = await self._room.durable(lambda: self._journal.close_crashed(hour))
+        self.session.intake.feeds.resume(self._journal.feeds)
         if closed:
             self._log("crash_closed", spans=closed)
-        connecting = asyncio.create_task(self._connect(url, signer))
+        lines = Lines(url, signer, self._queue, self.session, self._log, self._rng, ended=self._watch.ended)
+        self._lines = lines
+        self._room.begin()
         try:
             while not self._stop.is_set():
                 await self._wait()
-                await self._turn()
-                if connecting.done():
-                    connecting.result()
+                await self._turn(lines)
+                self._raise_bugs(lines)
         finally:
-            for connection in self._connections.values():
-                connection.reason = Reason.SHUTDOWN
-            connecting.cancel()
-            ends = await asyncio.gather(connecting, return_exceptions=True)
+            await lines.end(Reason.SHUTDOWN)
         await self._drain()
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
+
+    def _raise_bugs(self, lines: Lines) -> None:
+        if self._bug is not None:
+            raise self._bug
+        lines.check()
 
     async def _wait(self) -> None:
         if len(self._queue) < BATCH_FRAMES:
@@ -124,13 +144,15 @@ class Recorder:
             except TimeoutError:
                 pass  # the batch is due by time
 
-    async def _turn(self) -> None:
+    async def _turn(self, lines: Lines) -> None:
         """Take what has arrived, make it durable, and let time ask for the rest."""
         taken_ns = time.monotonic_ns()
         items = self._queue.take(taken_ns)
         for start in range(0, len(items), FLUSH_FRAMES):
-            for hour in self.session.feed(items[start : start + FLUSH_FRAMES]):
+            part = items[start : start + FLUSH_FRAMES]
+            for hour in self.session.feed(part):
                 await self._flush(hour)
+            self._watch.waits.add((time.monotonic_ns() - part[0][1]) / 1e9, len(part))
         wall_us, mono_ns, apart_ns = read_clocks()
         if apart_ns <= ONE_MOMENT_NS:  # else something came between the readings, and they say nothing of the clock
             self.session.clock(wall_us, mono_ns)
@@ -138,58 +160,67 @@ class Recorder:
         if taken_ns - self._ticked_ns >= TICK_NS:
             self._ticked_ns = taken_ns
             self.session.tick(taken_ns, self.session.peek(taken_ns))
-            self._act()
-        if time.monotonic_ns() - self._flushed_ns >= FLUSH_AT_LEAST_NS:
+            self._act(lines)
+        # Metadata goes out in the hour of the tick that has stamped it.
+        if self.session.metadata.waiting or time.monotonic_ns() - self._flushed_ns >= FLUSH_AT_LEAST_NS:
             await self._flush(self.session.stamp(taken_ns) // HOUR_US)
+        if taken_ns - self._looked_ns >= LOOK_NS:
+            self._looked_ns = taken_ns
+            self._look(lines)
 
-    async def _flush(self, hour: int) -> None:
+    async def _flush(self, hour: int, *, last: bool = False) -> None:
         taken = self.session.take()
-        await asyncio.to_thread(self._journal.write, hour, taken)
+        tap, noted = self.session.tap, []
+        if tap is not None:
+            noted.append(tap.take(hour, self._journal.next_flush, stopping=last))
+
+        def write() -> None:
+            while noted and self._archive is not None:  # once, however often the disk refuses the flush
+                self._archive.write(noted.pop())
+            self._journal.write(hour, taken)
+
+        began_s = time.monotonic()
+        await self._room.durable(write, owed=bool(taken.conns))
         self._flushed_ns = time.monotonic_ns()
+        self._watch.flushed(time.monotonic() - began_s, taken.tables)
         for event, fields in self.session.notes():
             self._log(event, **fields)
 
-    def _act(self) -> None:
+    def _act(self, lines: Lines) -> None:
+        if self._room.stopped:
+            lines.keep((), Reason.SHUTDOWN)
+        else:
+            lines.keep(self.session.slots())
         for link, reason in list(self.session.dead.items()):
-            if link in self._connections:
-                self._connections[link].abort(reason)
+            lines.abort(link, reason)
         for link, command in self.session.commands():
-            connection = self._connections.get(link)
-            if connection is not None:
-                connection.send(command)
+            lines.send(link, command)
 
-    async def _connect(self, url: str, signer: Signer | None) -> None:
-        backoff = Backoff(self._rng)
-        while True:
-            self._links += 1
-            link = self._links
-            try:
-                connection = await dial(url, signer, link, self._queue)
-            except HandshakeError as error:
-                wait_s = backoff.next_s()
-                self._log("handshake_failed", status=error.status, error=error.error, wait_s=round(wait_s, 3))
-                await asyncio.sleep(wait_s)
-                continue
-            began_s = time.monotonic()
-            self._connections[link] = connection
-            self.session.opened(link, connection.port, time.monotonic_ns())
-            self._log("connected", link=link, port=connection.port)
-            try:
-                await connection.run()
-            finally:
-                del self._connections[link]
-            if time.monotonic() - began_s > STEADY_S:
-                backoff.reset()
-            wait_s = backoff.next_s()
-            self._log("connection_ended", link=link, reason=connection.reason.value, wait_s=round(wait_s, 3))
-            await asyncio.sleep(wait_s)
+    def _halt(self) -> None:
+        """End every connection, now that recording stops; their ends follow what is in the queue."""
+        if self._lines is not None:
+            self._lines.keep((), Reason.SHUTDOWN)
+
+    def _look(self, lines: Lines) -> None:
+        """Look at the disk, and show how things stand."""
+        self._room.look(idle=lines.idle and not self.session.links)
+        self._watch.seen = Seen(
+            figures=self.session.figures(),
+            queued=len(self._queue),
+            segment_age_s=self._journal.open_for_s(),
+            offset_us=self._stamper.offset_us,
+            free_bytes=self._room.free_bytes,
+            stopped=self._room.stopped,
+        )
 
     async def _drain(self) -> None:
-        """Flush what is left; the connection's end is in the queue already, or is put there now."""
+        """Flush what is left; the connections' ends are in the queue already, or are put there now."""
         now_ns = time.monotonic_ns()
         for link in list(self.session.links):
             self._queue.mark(link, Ended(Reason.SHUTDOWN), now_ns)
         for hour in self.session.feed(self._queue.take(now_ns)):
             await self._flush(hour)
-        await self._flush(self.session.stamp(now_ns) // HOUR_US)
+        await self._flush(self.session.stamp(now_ns) // HOUR_US, last=True)
+        if self._archive is not None:
+            await asyncio.to_thread(self._archive.close)
         await asyncio.to_thread(self._journal.close)

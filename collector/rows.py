@@ -30,10 +30,14 @@ class OrderbookRows:
 
     def __init__(self, names: list[str]) -> None:
         self._names = names
-        self._texts = pa.array([], pa.string())
+        self._texts: Any = None
         self._blocks: list[npt.NDArray[np.int64]] = []
         self._singles: list[tuple[int, ...]] = []
         self.count = 0
+
+    def renamed(self) -> None:
+        """Note that the names have changed; no row of a market that has lost its number may wait."""
+        self._texts = None
 
     def add_changes(
         self,
@@ -98,7 +102,7 @@ class OrderbookRows:
         self._blocks = []
         self.count = 0
         found, codes = np.unique(market, return_inverse=True)
-        if len(self._texts) != len(self._names):
+        if self._texts is None:
             self._texts = pa.array(self._names, pa.string())
         names = self._texts.take(pa.array(found))
         level = price != _NONE
@@ -153,6 +157,10 @@ class TableRows:
         self._schema = TABLES[table]
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many rows wait to be taken."""
+        return self._count
 
     def add(self, **row: Any) -> None:
         """Add a row; columns left out are null, times are integer microseconds."""

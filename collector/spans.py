@@ -13,6 +13,7 @@ import numpy.typing as npt
 from book.digest import digest
 from book.records import DAY_US, HOUR_US, Kind, Level, Reason
 from book.wire.batch import NO_TIME_US
+from book.wire.commands import ORDERBOOK
 from collector.conns import Conn
 from collector.ladders import Ladders
 from collector.rows import OrderbookRows, TableRows
@@ -36,6 +37,9 @@ _MARKET = np.dtype(
         ("first_us", np.int64),  # first record after it
         ("exch_us", np.int64),  # running maximum of ts_exch in the span
         ("close_us", np.int64),  # close_time of the market
+        ("used", np.bool_),  # the number is a market's
+        ("wanted", np.bool_),
+        ("idle_us", np.int64),  # since when it is not wanted, 0 before that was looked at
     ],
     align=True,  # unaligned fields take 30 times as long in np.add.at and its like
 )
@@ -52,20 +56,87 @@ class Spans:
         self.rows = OrderbookRows(self.names)
         self.audits = TableRows("audits")
         self.closes: Counter[Reason] = Counter()
+        self.compared: Counter[bool] = Counter()
         self.close_hours: set[int] = set()
         self.given_up: set[int] = set()
         self.state = np.zeros(64, _MARKET)
+        self._free: list[int] = []
 
     def market(self, ticker: str) -> int:
         """Return a market's number, a new one for a new ticker."""
         number = self.numbers.get(ticker)
         if number is None:
-            number = self.numbers[ticker] = self.ladders.add_market()
-            self.names.append(ticker)
-            if number == len(self.state):
-                self.state = np.concatenate([self.state, np.zeros(len(self.state), _MARKET)])
+            number = self._new_number()
+            self.numbers[ticker], self.names[number] = number, ticker
+            self.rows.renamed()
+            self.state[number] = np.zeros((), _MARKET)
             self.state[number]["hour"] = -1
             self.state[number]["close_us"] = NEVER_US
+            self.state[number]["used"] = True
+        return number
+
+    def restore(self, number: int, ticker: str) -> None:
+        """Give a ticker the next number, as another had it; an empty ticker is a number that is free."""
+        if number != self._new_number():
+            raise ValueError(f"market {number} is not the next")
+        if ticker:
+            self.numbers[ticker], self.names[number] = number, ticker
+            self.rows.renamed()
+        else:
+            self._free.append(number)
+
+    def last_conn(self, ticker: str) -> int:
+        """Return the conn that had a market last, 0 before the first."""
+        number = self.numbers.get(ticker)
+        return 0 if number is None else int(self.state[number]["owner"])
+
+    def want(self, ticker: str, close_us: int) -> int:
+        """Note that a market is to be recorded, and when it closes; return its number."""
+        number = self.market(ticker)
+        self.state[number]["wanted"], self.state[number]["close_us"] = True, close_us
+        return number
+
+    def unwant(self, ticker: str, now_us: int) -> None:
+        """Note that a market is not to be recorded any longer."""
+        number = self.numbers.get(ticker)
+        if number is not None:
+            self.state[number]["wanted"], self.state[number]["idle_us"] = False, now_us
+
+    def forgettable(self, now_us: int, idle_us: int, kept_us: int) -> list[str]:
+        """Return the markets that have been over, or not wanted, for ``idle_us`` and that nothing can reach any more.
+
+        A recorded one whose end has not been told is kept for ``kept_us``, and until every living conn is above its
+        last one: it might come back. Cost: one pass.
+        """
+        used = self.state[: len(self.names)]
+        idle = used["used"] & ~used["wanted"] & ~used["live"]
+        fresh = idle & (used["idle_us"] == 0)
+        used["idle_us"][fresh] = now_us
+        floor = min((conn.id for conn in self.conns.values() if conn.channel == ORDERBOOK), default=NEVER_US)
+        over = (used["finished"] | (used["owner"] == 0)) & (used["idle_us"] <= now_us - idle_us)
+        passed = (used["owner"] <= floor) & (used["idle_us"] <= now_us - kept_us)
+        found = np.flatnonzero(idle & (over | passed))
+        ended = set().union(*(conn.ended for conn in self.conns.values())) if len(found) else set()
+        return [self.names[number] for number in found.tolist() if number not in ended]
+
+    def forget(self, tickers: list[str]) -> None:
+        """Give the numbers of markets to others. No row of theirs may wait to be taken."""
+        if self.rows.count:
+            raise RuntimeError("a market is forgotten while rows wait")
+        for ticker in tickers:
+            number = self.numbers.pop(ticker)
+            self.ladders.release(number)
+            self.names[number] = ""
+            self.state[number] = np.zeros((), _MARKET)
+            self._free.append(number)
+
+    def _new_number(self) -> int:
+        if self._free:
+            return self._free.pop()
+        number = self.ladders.add_market()
+        self.names.append("")
+        if number == len(self.state):
+            self.state = np.concatenate([self.state, np.zeros(len(self.state), _MARKET)])
         return number
 
     def live_on(self, conn: Conn) -> Ints:
@@ -191,6 +262,7 @@ class Spans:
             self._close(market, ts_us, seq, Reason.MARKET_CLOSED)
         elif one["owner"]:
             self._write_close(market, ts_us, int(one["owner"]), seq, Reason.MARKET_CLOSED)
+        self.given_up.discard(market)  # nobody asks for it again
         self.ladders.release(market)
 
     def end_conn(self, conn: Conn, last_us: int, reveal_us: int, seq: int, reason: Reason) -> None:
@@ -215,11 +287,15 @@ class Spans:
     def midnight(self, conn: Conn, most: int) -> int:
         """Write the 00:00 checkpoint of at most ``most`` live books of a conn that has heard past it; say how many."""
         day_us = conn.frame_us // DAY_US * DAY_US
+        if conn.day_us == day_us:
+            return 0
         used = self.state[: len(self.names)]
         due = np.flatnonzero(used["live"] & (used["owner"] == conn.id) & (used["hour"] < day_us // HOUR_US))[:most]
         for market in due.tolist():
             self._checkpoint(market, day_us)
             self.state[market]["hour"] = day_us // HOUR_US
+        if len(due) < most:
+            conn.day_us = day_us  # what begins on this conn from here on begins after it
         return len(due)
 
     def take(self) -> tuple[dict[str, Any], set[int]]:
@@ -276,6 +352,7 @@ class Spans:
     def _audited(
         self, conn: Conn, market: int, ts_us: int, seq: int, ours: tuple[Level, ...], venue: tuple[Level, ...]
     ) -> None:
+        self.compared[ours == venue] += 1
         self.audits.add(
             ticker=self.names[market],
             conn=conn.id,

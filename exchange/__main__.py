@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from exchange.config import GENERATED, ExchangeConfig, Ports
-from exchange.errors import ConfigError, SourceError
+from exchange.errors import ConfigError, ScenarioError, SourceError
 from exchange.main import serve
 
 
@@ -32,6 +33,13 @@ def config_of(arguments: list[str]) -> ExchangeConfig:
     parser.add_argument("--markets", type=int, default=200)
     parser.add_argument("--rate", type=int, default=100, help="generated messages a second")
     parser.add_argument("--log-frames", type=int, default=200_000)
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help="make the faults of this file (docs/exchange.md)")
+    parser.add_argument("--combos", type=int, default=0, help="combinations, on top of the markets")
+    parser.add_argument("--cycle-s", type=int, default=900, help="the life of the short-lived markets")
+    parser.add_argument("--max-connections", type=int, help="refuse more with 429")
+    parser.add_argument("--max-markets", type=int, help="of one subscription; more is error 26")
+    parser.add_argument("--max-commands", type=int, help="a second, of one subscription; more is error 27")
+    parser.add_argument("--read-tokens", type=int, help="REST budget a second, 10 a request; more is 429")
     given = parser.parse_args(arguments)
     return ExchangeConfig(
         public_keys=dict(_key(text) for text in given.public_key),
@@ -45,6 +53,13 @@ def config_of(arguments: list[str]) -> ExchangeConfig:
         markets=given.markets,
         messages_per_s=given.rate,
         log_frames=given.log_frames,
+        scenario=given.scenario,
+        combos=given.combos,
+        cycle_s=given.cycle_s,
+        max_connections=given.max_connections,
+        max_markets=given.max_markets,
+        max_commands_per_s=given.max_commands,
+        read_tokens_per_s=given.read_tokens,
     )
 
 
@@ -79,8 +94,8 @@ async def _run(config: ExchangeConfig) -> None:
 def main() -> int:
     """Run until stopped; return the exit code."""
     try:
-        asyncio.run(_run(config_of(sys.argv[1:])))
-    except (ConfigError, SourceError) as error:
+        uvloop.run(_run(config_of(sys.argv[1:])))
+    except (ConfigError, ScenarioError, SourceError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0

@@ -13,6 +13,7 @@ import msgspec
 from book.wire.rest import render_document
 from exchange.errors import RefusedError
 
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
 MAX_BODY_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -119,6 +120,17 @@ class Router:
                 path_values=values,
             )
         )
+
+
+def local(handler: Handler) -> Handler:
+    """Return a handler that answers on the machine itself only. It raises RefusedError 403 for anybody else."""
+
+    async def check(request: Request) -> Reply:
+        if request.client_host not in LOOPBACK:
+            raise RefusedError(403, "forbidden", "the control interface answers on the machine itself only")
+        return await handler(request)
+
+    return check
 
 
 def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:

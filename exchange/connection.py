@@ -1,7 +1,7 @@
 """The socket's side of one connection: frames and control frames out, in one order, as fast as the client reads.
 
-Owns the queue of what waits, the holding back of everything during a stall, pongs included, and the moment at which a
-frame counts as sent. Makes no frame and knows no channel.
+Owns the queue of what waits, what a fault does to the line (a stall that holds everything back, a dead line, late
+pongs), and the moment at which a frame counts as sent. Makes no frame and knows no channel.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -19,6 +20,8 @@ from exchange.session import Session
 
 _WRITE_BYTES = 1 << 17
 _BOOKS_A_TURN = 64
+_TEXT, _PONG = 0x81, 0x8A
+"""First bytes of the server's frames of these kinds."""
 
 
 class VenueConnection(ServerConnection):
@@ -34,6 +37,11 @@ class VenueConnection(ServerConnection):
         self._now_ns: Callable[[], int] = int
         self._release: asyncio.TimerHandle | None = None
         self._is_scheduled = False
+        self._is_dead = False
+        self.lost = 0
+        """Frames that a dead line, or the end of the connection, has swallowed."""
+        self.delay_pong: Callable[[], float | None] = _no_delay
+        """Asked at each pong how many machine seconds later it goes out, None for at once."""
 
     def attach(self, log: SendLog, now_us: Callable[[], int], now_ns: Callable[[], int]) -> None:
         """Name the log of what is sent, and the clocks that stamp it; called once, before anything is pushed."""
@@ -46,6 +54,9 @@ class VenueConnection(ServerConnection):
 
     def push(self, frame: Frame) -> None:
         """Queue a frame; it goes out in this turn of the loop, or when the client can take it."""
+        if self._is_dead:
+            self.lost += 1
+            return
         self._waiting.append(frame)
         self.schedule()
 
@@ -70,26 +81,46 @@ class VenueConnection(ServerConnection):
         if self._release is not None:
             until_s = max(until_s, self._release.when())
             self._release.cancel()
-        self._release = self.loop.call_at(until_s, self._let_go)
+        self._release = self.loop.call_at(until_s, self.let_go)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Go on after a stall."""
+        if self._release is not None:
+            self._release.cancel()
         self._release = None
         self.schedule()
 
+    def die(self) -> None:
+        """Let the line be dead both ways from now on: TCP stands, what is sent or received is lost."""
+        self._is_dead = True
+        self._lose()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the line is dead."""
+        return self._is_dead
+
     def reset(self) -> None:
         """End the TCP connection with a reset; what waits is lost."""
-        self._waiting.clear()
+        self._lose()
         peer = self.transport.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def send_data(self) -> None:
         """Take what the protocol itself wants sent (pongs, pings, the end): behind what waits, if anything does."""
-        if self._waiting or self.is_held:
-            self._waiting.append(self.protocol.data_to_send())
-            self.schedule()
-        else:
-            self._write_out()
+        chunks = self.protocol.data_to_send()
+        if chunks and chunks[0][:1] == bytes((_PONG,)):
+            delay_s = self.delay_pong()
+            if delay_s is not None:
+                self.loop.call_later(delay_s, self._take_chunks, chunks)
+                return
+        self._take_chunks(chunks)
+
+    def data_received(self, data: bytes) -> None:
+        """Hear the client, unless the line is dead."""
+        if not self._is_dead:
+            super().data_received(data)
 
     def resume_writing(self) -> None:
         """Go on when the client has read."""
@@ -98,7 +129,7 @@ class VenueConnection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what waits for nobody."""
-        self._waiting.clear()
+        self._lose()
         if self._release is not None:
             self._release.cancel()
         super().connection_lost(exc)
@@ -118,24 +149,52 @@ class VenueConnection(ServerConnection):
         """Write a bounded part of what waits in one call, all of it stamped as it goes out."""
         sent_us, sent_ns = self._now_us(), self._now_ns()
         size_bytes = 0
+        chunks: list[bytes] = []
         while self._waiting and size_bytes < _WRITE_BYTES:
             item = self._waiting.popleft()
             if isinstance(item, list):
-                self.protocol.writes.extend(item)
+                chunks += item
             elif self.protocol.state is OPEN:
-                self.protocol.send_text(item.data)
+                chunks += (_head(len(item.data)), item.data)
                 size_bytes += len(item.data)
                 if self._log is not None:
                     self._log.record(item, sent_us, sent_ns)
-        self._write_out()
+        self._write_out(chunks)
 
-    def _write_out(self) -> None:
-        chunks = self.protocol.data_to_send()
+    def _take_chunks(self, chunks: list[bytes]) -> None:
+        if self._is_dead:
+            return
+        if self._waiting or self.is_held:
+            self._waiting.append(chunks)
+            self.schedule()
+        else:
+            self._write_out(chunks)
+
+    def _lose(self) -> None:
+        """Forget what waits."""
+        self.lost += sum(isinstance(item, Frame) for item in self._waiting)
+        self._waiting.clear()
+
+    def _write_out(self, chunks: list[bytes]) -> None:
         if b"" in chunks:  # the end of the stream, which the library knows how to write
             self.protocol.writes[:0] = chunks
             super().send_data()
         elif chunks:
             self.transport.write(b"".join(chunks))
+
+
+@lru_cache(maxsize=4096)
+def _head(size_bytes: int) -> bytes:
+    """Return the head of an unmasked text frame, whole in itself."""
+    if size_bytes < 126:
+        return bytes((_TEXT, size_bytes))
+    if size_bytes < 1 << 16:
+        return struct.pack(">BBH", _TEXT, 126, size_bytes)
+    return struct.pack(">BBQ", _TEXT, 127, size_bytes)
+
+
+def _no_delay() -> float | None:
+    return None
 
 
 async def heartbeat(connection: VenueConnection, every_s: float, timeout_s: float) -> None:
@@ -144,7 +203,7 @@ async def heartbeat(connection: VenueConnection, every_s: float, timeout_s: floa
         await asyncio.sleep(every_s)
         pong = await connection.ping(b"heartbeat")
         while not await _arrives(pong, timeout_s):
-            if not connection.is_held:
+            if not connection.is_held and not connection.is_dead:
                 await connection.close(1011, "pong timeout")
                 return
 

@@ -35,3 +35,22 @@ class RefusedError(ExchangeError):
         self.status = status
         self.code = code
         self.message = message
+
+
+class OrderError(ExchangeError):
+    """A fault that cannot be made as ordered; ``field`` is at fault."""
+
+    def __init__(self, field: str, error: str) -> None:
+        super().__init__(f"{field}: {error}")
+        self.field = field
+
+
+class ScenarioError(ExchangeError):
+    """A scenario file that cannot be run; ``path``, ``line`` (from 1, 0 for the whole file) and ``field`` say where."""
+
+    def __init__(self, path: str, line: int, field: str, error: str) -> None:
+        where = f"{path}:{line}" if line else path
+        super().__init__(f"{where}: {field}: {error}" if field else f"{where}: {error}")
+        self.path = path
+        self.line = line
+        self.field = field

@@ -9,12 +9,13 @@ from typing import Any
 from book.records import Level, Side
 from book.units import MAX_PRICE_E4
 from book.wire import encode
-from book.wire.commands import LIFECYCLE, ORDERBOOK, TICKER, TRADE, WITH_MARKETS
+from book.wire.commands import COMBO_LIFECYCLE, LIFECYCLE, ORDERBOOK, TICKER, TRADE, WITH_MARKETS
 from book.wire.rest import Quote, render_document
 from exchange.registry import Market, Registry
 from exchange.steps import Changed, Traded
 from exchange.subscription import Subscription
 from exchange.truth import Truth
+from exchange.universe import COMBO_PREFIX
 
 
 class Hub:
@@ -26,7 +27,7 @@ class Hub:
         self._now_us = now_us
         self._legacy = legacy
         self._of_market: dict[str, dict[str, list[Subscription]]] = {ORDERBOOK: {}, TRADE: {}, TICKER: {}}
-        self._of_all: dict[str, list[Subscription]] = {TRADE: [], TICKER: [], LIFECYCLE: []}
+        self._of_all: dict[str, list[Subscription]] = {TRADE: [], TICKER: [], LIFECYCLE: [], COMBO_LIFECYCLE: []}
         self._told: dict[str, tuple[Any, ...]] = {}
 
     @property
@@ -61,8 +62,7 @@ class Hub:
 
     def book_ports(self, ticker: str) -> list[int]:
         """Return the ports to which the next change of a market would go."""
-        found = self._of_market[ORDERBOOK].get(ticker, ())
-        return [subscription.port for subscription in found if ticker not in subscription.waiting]
+        return [subscription.port for subscription in self.followers(ticker)]
 
     def send_change(self, step: Changed, but: set[int]) -> None:
         """Send a change to all who follow the book, except to the ports ``but``."""
@@ -82,11 +82,19 @@ class Hub:
                 )  # fmt: skip
             subscription.send_body("orderbook_delta", step.ticker, self.change_no, body)
 
+    def followers(self, ticker: str) -> list[Subscription]:
+        """Return the subscriptions to which the next change of a market would go."""
+        found = self._of_market[ORDERBOOK].get(ticker, ())
+        return [subscription for subscription in found if ticker not in subscription.waiting]
+
+    def followed(self) -> list[str]:
+        """Return the markets whose books somebody follows."""
+        return list(self._of_market[ORDERBOOK])
+
     def send_book(self, ticker: str) -> None:
         """Send a market's book, unasked, to all who follow it."""
-        for subscription in tuple(self._of_market[ORDERBOOK].get(ticker, ())):
-            if ticker not in subscription.waiting:
-                self.send_snapshot(subscription, ticker, None)
+        for subscription in self.followers(ticker):
+            self.send_snapshot(subscription, ticker, None)
 
     def send_snapshot(self, subscription: Subscription, ticker: str, command_id: int | None) -> None:
         """Send a market's book to one subscription; an unknown market has an empty one."""
@@ -112,10 +120,12 @@ class Hub:
             subscription.send_body("trade", step.ticker, self.change_no, body)
 
     def send_lifecycle(self, ticker: str | None, body: dict[str, Any], kind: str = LIFECYCLE) -> None:
-        """Send a lifecycle message to all who follow that channel."""
+        """Send a lifecycle message to all who follow that channel; combos have a channel of their own."""
         encoded = render_document(body)
-        for subscription in tuple(self._of_all[LIFECYCLE]):
-            subscription.send_body(kind, ticker, self.change_no, encoded)
+        name = ticker or body.get("event_ticker", "")
+        channel = COMBO_LIFECYCLE if name.startswith(COMBO_PREFIX) else LIFECYCLE
+        for subscription in tuple(self._of_all[channel]):
+            subscription.send_body(channel if kind == LIFECYCLE else kind, ticker, self.change_no, encoded)
 
     def has_ticker_readers(self, ticker: str) -> bool:
         """Say whether anybody follows a market's summary line."""

@@ -5,18 +5,22 @@ Owns the putting together, and the order of starting and stopping. Decides nothi
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+from exchange.account import Account
 from exchange.asgi import Router
 from exchange.auth import Verifier
 from exchange.capture import Capture
+from exchange.conductor import play_scenario
 from exchange.config import GENERATED, ExchangeConfig, Ports
 from exchange.control import ControlInterface
 from exchange.generated import Generated
+from exchange.injector import Injector
 from exchange.player import Player
 from exchange.rest import RestInterface
-from exchange.steps import Step
+from exchange.scenario import Scenario, read_scenario
+from exchange.source import Recorded, Source
 from exchange.timeline import Timeline
 from exchange.venue import Venue
 from exchange.web import bound, serve_http
@@ -30,27 +34,32 @@ async def serve(
 
     ``now_us`` is the clock on which the source plays and by which sent frames are stamped, in microseconds; handshakes
     and waiting go by the machine's. ``ready`` is called once, when both ports are listened on and the first markets
-    are listed. Raises ConfigError or SourceError before that.
+    are listed. Raises ConfigError, SourceError or ScenarioError before
+    that.
     """
     config = config.checked()
+    scenario = Scenario() if config.scenario is None else read_scenario(config.scenario)
     verifier = Verifier(config.public_keys, lambda: time.time_ns() // 1_000_000, round(config.clock_tolerance_s * 1000))
-    venue = Venue(config, now_us, time.time_ns, time.monotonic)
-    player = Player(source_steps(config, now_us()), venue.apply, venue.settle, now_us, time.monotonic)
+    venue = Venue(config, make_source(config, now_us()), now_us, time.time_ns, time.monotonic)
+    player = Player(venue.source, venue.play, now_us, time.monotonic)
     player.prime()
     ws = WsServer(venue, verifier, config)
     router = Router()
-    RestInterface(venue, verifier).register(router)
-    ControlInterface(venue, ws, lambda: player.is_done).register(router)
+    RestInterface(venue, verifier, config.read_tokens_per_s).register(router)
+    Account(venue).register(router)
     with bound(config.host, config.http_port) as listener:
         async with ws.listening() as ws_port, asyncio.TaskGroup() as tasks:
+            injector = Injector(venue, ws, tasks)
+            ControlInterface(venue, ws, injector, lambda: player.is_done).register(router)
             tasks.create_task(serve_http(router, listener))
             tasks.create_task(player.run())
+            tasks.create_task(play_scenario(scenario, injector))
             if ready is not None:
                 ready(Ports(ws_port, listener.getsockname()[1]))
 
 
-def source_steps(config: ExchangeConfig, now_us: int) -> Iterator[Step]:
-    """Return the steps of the source that a configuration names, beginning at ``now_us``.
+def make_source(config: ExchangeConfig, now_us: int) -> Source:
+    """Return the source that a configuration names, beginning at ``now_us``.
 
     Raises SourceError for a capture that cannot be played.
     """
@@ -61,10 +70,11 @@ def source_steps(config: ExchangeConfig, now_us: int) -> Iterator[Step]:
             markets=config.markets,
             messages_per_s=config.messages_per_s,
             cycle_s=config.cycle_s,
+            combos=config.combos,
             legacy=config.legacy,
-        ).steps()
+        )
     capture = Capture(Path(config.source), config.capture_tickers)
     if config.rehearsal:
-        return capture.steps(Timeline())
+        return Recorded(capture.steps(Timeline()))
     start_us = now_us + round(config.lead_s * 1_000_000)
-    return capture.steps(Timeline(capture.first_us, start_us, round(config.speed * 1000)))
+    return Recorded(capture.steps(Timeline(capture.first_us, start_us, round(config.speed * 1000))))

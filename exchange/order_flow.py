@@ -7,6 +7,7 @@ order rests.
 
 import random
 import uuid
+from bisect import bisect_left
 
 from book.records import Level, Side
 from book.units import MAX_PRICE_E4
@@ -23,9 +24,11 @@ class OrderFlow:
     """
 
     def __init__(
-        self, ticker: str, prices_e4: tuple[int, ...], rng: random.Random, *, is_fractional: bool, depth: int
-    ) -> None:
+        self, ticker: str, prices_e4: tuple[int, ...], rng: random.Random, *, is_fractional: bool, depth: int,
+        exchange_index: int = 0,
+    ) -> None:  # fmt: skip
         self.ticker = ticker
+        self.exchange_index = exchange_index
         self._prices_e4 = prices_e4
         self._rng = rng
         self._is_fractional = is_fractional
@@ -47,6 +50,12 @@ class OrderFlow:
         """Cancel every order."""
         for rows in self._resting:
             rows.clear()
+
+    def reprice(self, prices_e4: tuple[int, ...]) -> None:
+        """Quote later orders on another grid, about the same fair price; what rests stays."""
+        fair_e4 = self._prices_e4[self._fair]
+        self._prices_e4 = prices_e4
+        self._fair = min(bisect_left(prices_e4, fair_e4), len(prices_e4) - 1)
 
     def act(self, at_us: int) -> list[Step]:
         """Let one order come, go or match; one to a few steps, all at ``at_us``."""
@@ -79,15 +88,7 @@ class OrderFlow:
         fair_e4 = prices[self._fair] if side == Side.YES else MAX_PRICE_E4 - prices[self._fair]
         other = self._resting[1 - side]
         ceiling_e4 = min(fair_e4, MAX_PRICE_E4 - max(other)) if other else fair_e4
-        below = 0
-        low, high = 0, len(prices)
-        while low < high:  # the first price that is not below the ceiling
-            middle = (low + high) // 2
-            if prices[middle] < ceiling_e4:
-                low = middle + 1
-            else:
-                high = middle
-        below = low
+        below = bisect_left(prices, ceiling_e4)
         if not below:
             return None
         distance = min(self._rng.randrange(1, 25), self._rng.randrange(1, 25), self._rng.randrange(1, 60))

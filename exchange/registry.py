@@ -3,13 +3,11 @@
 Owns the documents that REST shows and the figures that trades move. Holds no book.
 """
 
-from collections import deque
-from collections.abc import Iterator
-
 import msgspec
 
 from book.wire.rest import EventDoc, MarketDoc, SeriesDoc, TradeDoc
 from exchange.steps import Listed, Milestone, Traded
+from exchange.tape import Tape
 
 
 class Market:
@@ -44,9 +42,11 @@ class Registry:
         self.markets: dict[str, Market] = {}
         self.events: dict[str, EventDoc] = {}
         self.series: dict[str, SeriesDoc] = {}
+        self.event_us: dict[str, int] = {}
+        self.series_us: dict[str, int] = {}
+        """When an event, or a series, last changed by the clock shown."""
         self._of_event: dict[str, list[Market]] = {}
-        self._trades: deque[tuple[int, TradeDoc]] = deque(maxlen=trades_kept)
-        self._trade_number = 0
+        self.tape = Tape(trades_kept)
 
     def list_market(self, step: Listed) -> bool:
         """List a market with its event and series; return whether the event is new."""
@@ -54,10 +54,18 @@ class Registry:
         market = Market(doc, step.series.ticker, step.market_id, len(self.markets) + 1)
         self.markets[doc.ticker] = market
         is_new = doc.event_ticker not in self.events
+        if is_new or self.events[doc.event_ticker] != step.event:
+            self.event_us[doc.event_ticker] = step.at_us
         self.events[doc.event_ticker] = step.event
+        self.series_us.setdefault(step.series.ticker, step.at_us)
         self.series.setdefault(step.series.ticker, step.series)
         self._of_event.setdefault(doc.event_ticker, []).append(market)
         return is_new
+
+    def index_of(self, ticker: str) -> int:
+        """Return a market's part of the exchange; an unknown market's is 0."""
+        market = self.markets.get(ticker)
+        return 0 if market is None else int(market.doc.raw.get("exchange_index", 0))
 
     def of_event(self, event_ticker: str) -> list[Market]:
         """Return the markets of an event in the order of their listing."""
@@ -72,6 +80,9 @@ class Registry:
             "result": step.result,
             "settlement_value_e4": step.settlement_value_e4,
             "settlement_us": step.settlement_us,
+            "yes_sub_title": step.yes_sub_title,
+            "price_level_structure": step.price_level_structure,
+            "price_ranges": step.price_ranges,
         }
         changes = {name: value for name, value in given.items() if value is not None}
         market.doc = msgspec.structs.replace(market.doc, updated_us=step.at_us, **changes)
@@ -82,15 +93,8 @@ class Registry:
         market.last_price_e4, market.last_qty_e2 = step.yes_price_e4, step.qty_e2
         market.volume_e2 += step.qty_e2
         market.open_interest_e2 += step.qty_e2
-        self._trade_number += 1
         doc = TradeDoc(
             ticker=step.ticker, trade_id=step.trade_id, yes_price_e4=step.yes_price_e4, qty_e2=step.qty_e2,
             taker_side=step.taker_side, block=step.block, created_us=step.ts_us,
         )  # fmt: skip
-        self._trades.append((self._trade_number, doc))
-
-    def trades_before(self, number: int | None) -> Iterator[tuple[int, TradeDoc]]:
-        """Yield trades with their numbers, newest first, from below ``number`` on."""
-        for found, doc in reversed(self._trades):
-            if number is None or found < number:
-                yield found, doc
+        self.tape.add(doc)

@@ -4,6 +4,7 @@ Owns the paths, filters and pages. Reads the registry and the true books, and ch
 but a request that carries a key is checked.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,13 +13,16 @@ from book.wire.rest import (
     encode_market,
     encode_series,
     orderbook_body,
+    time_text,
     trade_body,
 )
 from exchange.asgi import Handler, Reply, Request, Router
 from exchange.auth import KEY_HEADER, Verifier
+from exchange.buckets import BASIC_TOKENS_PER_S, CAPACITY_S, Bucket
 from exchange.errors import AuthError, RefusedError
 from exchange.paging import page, read_cursor
 from exchange.registry import Market
+from exchange.universe import COMBO_PREFIX
 from exchange.venue import Venue
 
 ROOT = "/trade-api/v2"
@@ -29,13 +33,17 @@ STATUS_OF_WORD = {
     "closed": {"closed", "determined", "disputed", "amended"},
     "settled": {"finalized"},
 }
-COMBO_PREFIX = "KXMVE"
+_DOCUMENTS_A_TURN = 100
+_STATUS_WITH = {"created": ("unopened", "open"), "close": ("closed",), "settled": ("settled",)}
+"""The status filters that a filter by time may stand beside."""
 
 
 class RestInterface:
     """Answers over ``venue``."""
 
-    def __init__(self, venue: Venue, verifier: Verifier) -> None:
+    def __init__(self, venue: Venue, verifier: Verifier, read_tokens_per_s: int | None = None) -> None:
+        self._bucket = None if read_tokens_per_s is None else Bucket(read_tokens_per_s, venue.now_ns)
+        self._tokens_per_s = read_tokens_per_s or BASIC_TOKENS_PER_S
         self._venue = venue
         self._registry = venue.registry
         self._verifier = verifier
@@ -44,12 +52,15 @@ class RestInterface:
         """Add the paths; the literal ones before those with a ticker."""
         for pattern, handler in (
             ("/exchange/status", self._status),
+            ("/exchange/schedule", self._schedule),
+            ("/account/limits", self._limits),
             ("/markets", self._markets),
             ("/markets/trades", self._trades),
             ("/markets/orderbooks", self._orderbooks),
             ("/markets/{ticker}", self._market),
             ("/markets/{ticker}/orderbook", self._orderbook),
             ("/events", self._events),
+            ("/events/multivariate", self._combo_events),
             ("/events/{ticker}", self._event),
             ("/series", self._series_list),
             ("/series/{ticker}", self._series),
@@ -58,6 +69,8 @@ class RestInterface:
 
     def _checked(self, handler: Handler) -> Handler:
         async def check(request: Request) -> Reply:
+            if self._bucket is not None and not self._bucket.take():
+                raise RefusedError(429, "too_many_requests", "too many requests")
             if KEY_HEADER in request.headers:
                 try:
                     self._verifier.check(request.headers, request.method, request.path)
@@ -68,8 +81,18 @@ class RestInterface:
         return check
 
     async def _status(self, _: Request) -> Reply:
-        flags = {"exchange_active": True, "trading_active": True, "intra_exchange_transfers_active": True}
-        return Reply(flags | {"exchange_index_statuses": [{"exchange_index": 0, "description": "Default"} | flags]})
+        return Reply(self._venue.halts.status(), 503 if self._venue.halts.is_closed else 200)
+
+    async def _schedule(self, _: Request) -> Reply:
+        return Reply(self._venue.halts.schedule())
+
+    async def _limits(self, request: Request) -> Reply:
+        if KEY_HEADER not in request.headers:
+            raise RefusedError(401, "authentication_error", "MISSING_HEADERS")
+        tokens = self._tokens_per_s
+        read = {"refill_rate": tokens, "bucket_capacity": tokens * CAPACITY_S}
+        write = {"refill_rate": 100, "bucket_capacity": 100}
+        return Reply({"usage_tier": "basic", "read": read, "write": write, "grants": []})
 
     async def _markets(self, request: Request) -> Reply:
         limit = request.whole("limit", 100, 0, 1000) or 100
@@ -77,7 +100,12 @@ class RestInterface:
         keep = _market_filter(request)
         rows = (m for m in self._candidates(request) if m.number > after and keep(m))
         found, cursor = page(rows, limit, "markets", lambda market: market.number)
-        return Reply({"markets": [self._market_document(m) for m in found], "cursor": cursor})
+        documents = []
+        for place, market in enumerate(found, 1):
+            documents.append(self._market_document(market))
+            if place % _DOCUMENTS_A_TURN == 0:
+                await asyncio.sleep(0)  # the venue goes on between them
+        return Reply({"markets": documents, "cursor": cursor})
 
     def _candidates(self, request: Request) -> Iterable[Market]:
         """Return the markets to look through, in the order of their listing."""
@@ -110,36 +138,39 @@ class RestInterface:
         ticker = request.one("ticker")
         low_s, high_s = (request.whole(name, None, 0, 2**40) for name in ("min_ts", "max_ts"))
         block = request.flag("is_block_trade") if request.one("is_block_trade") else None
-        rows = (
-            (number, trade)
-            for number, trade in self._registry.trades_before(before)
-            if ticker in (None, "", trade.ticker)
-            and (low_s is None or (trade.created_us or 0) >= low_s * 1_000_000)
-            and (high_s is None or (trade.created_us or 0) <= high_s * 1_000_000)
-            and (block is None or bool(trade.block) == block)
+        trades = self._registry.tape.before(
+            before,
+            ticker=ticker or None,
+            from_us=None if low_s is None else low_s * 1_000_000,
+            to_us=None if high_s is None else high_s * 1_000_000,
         )
+        rows = (row for row in trades if block is None or bool(row[1].block) == block)
         found, cursor = page(rows, limit, "trades", lambda row: row[0])
         return Reply({"trades": [trade_body(trade) for _, trade in found], "cursor": cursor})
 
     async def _events(self, request: Request) -> Reply:
+        return self._listed_events(request, "events", is_combo=False)
+
+    async def _combo_events(self, request: Request) -> Reply:
+        return self._listed_events(request, "combos", is_combo=True)
+
+    def _listed_events(self, request: Request, kind: str, *, is_combo: bool) -> Reply:
         limit = request.whole("limit", 200, 1, 200) or 200
-        after = read_cursor(request.one("cursor"), "events") or 0
-        series, status, is_nested = (
-            request.one("series_ticker"),
-            request.one("status"),
-            request.flag("with_nested_markets"),
-        )
-        wanted = _statuses(status)
+        after = read_cursor(request.one("cursor"), kind) or 0
+        series, is_nested = request.one("series_ticker"), request.flag("with_nested_markets")
+        wanted, since_us = _statuses(request.one("status")), _since_us(request)
         tickers = set(filter(None, (request.one("tickers") or "").split(",")))
         rows = (
             (number, event)
             for number, event in enumerate(self._registry.events.values(), 1)
             if number > after
+            and event.series_ticker.startswith(COMBO_PREFIX) == is_combo
             and series in (None, "", event.series_ticker)
             and (not tickers or event.event_ticker in tickers)
+            and self._registry.event_us[event.event_ticker] >= since_us
             and (wanted is None or any(m.doc.status in wanted for m in self._registry.of_event(event.event_ticker)))
         )
-        found, cursor = page(rows, limit, "events", lambda row: row[0])
+        found, cursor = page(rows, limit, kind, lambda row: row[0])
         documents = [self._event_document(event.event_ticker, is_nested) for _, event in found]
         return Reply({"events": documents, "milestones": [], "cursor": cursor})
 
@@ -152,15 +183,19 @@ class RestInterface:
         return Reply({"event": event, "markets": markets})
 
     async def _series_list(self, request: Request) -> Reply:
-        category = request.one("category")
-        found = [s for s in self._registry.series.values() if category in (None, "", s.category)]
-        return Reply({"series": [encode_series(series) for series in found]})
+        category, since_us = request.one("category"), _since_us(request)
+        found = [
+            ticker
+            for ticker, series in self._registry.series.items()
+            if category in (None, "", series.category) and self._registry.series_us[ticker] >= since_us
+        ]
+        return Reply({"series": [self._series_document(ticker) for ticker in found]})
 
     async def _series(self, request: Request) -> Reply:
-        series = self._registry.series.get(request.path_values["ticker"])
-        if series is None:
+        ticker = request.path_values["ticker"]
+        if ticker not in self._registry.series:
             raise RefusedError(404, "not_found", "not found")
-        return Reply({"series": encode_series(series)})
+        return Reply({"series": self._series_document(ticker)})
 
     def _find(self, ticker: str) -> Market:
         market = self._registry.markets.get(ticker)
@@ -173,9 +208,15 @@ class RestInterface:
 
     def _event_document(self, ticker: str, is_nested: bool) -> dict[str, Any]:
         document = encode_event(self._registry.events[ticker])
+        document["last_updated_ts"] = time_text(self._registry.event_us[ticker])
         if is_nested:
             document["markets"] = [self._market_document(m) for m in self._registry.of_event(ticker)]
         return document
+
+    def _series_document(self, ticker: str) -> dict[str, Any]:
+        return encode_series(self._registry.series[ticker]) | {
+            "last_updated_ts": time_text(self._registry.series_us[ticker])
+        }
 
     def _book_document(self, ticker: str, depth: int) -> dict[str, Any]:
         book = self._venue.truth.book(ticker)
@@ -189,6 +230,10 @@ def _statuses(word: str | None) -> set[str] | None:
     if word not in STATUS_OF_WORD:
         raise RefusedError(400, "bad_request", f"status is not one of {', '.join(STATUS_OF_WORD)}")
     return STATUS_OF_WORD[word]
+
+
+def _since_us(request: Request) -> int:
+    return (request.whole("min_updated_ts", 0, 0, 2**40) or 0) * 1_000_000
 
 
 def _market_filter(request: Request) -> Callable[[Market], bool]:
@@ -205,8 +250,17 @@ def _market_filter(request: Request) -> Callable[[Market], bool]:
             if second is not None:
                 bounds.append((field, sign, second * 1_000_000))
     is_updated = request.one("min_updated_ts") is not None
-    if is_updated and (wanted is not None or len(bounds) > 1 or request.one("event_ticker") or request.one("tickers")):
-        raise RefusedError(400, "bad_request", "min_updated_ts goes with mve_filter and series_ticker only")
+    if is_updated and (
+        wanted is not None or len(bounds) > 1 or request.one("event_ticker") or request.one("tickers")
+        or combos == "only" or (series and combos != "exclude")
+    ):  # fmt: skip
+        text = "min_updated_ts goes with mve_filter=exclude only, and with series_ticker beside it"
+        raise RefusedError(400, "bad_request", text)
+    for word, words in _STATUS_WITH.items():
+        if request.one("status") not in (*words, None, "") and any(
+            request.one(f"{end}_{word}_ts") for end in ("min", "max")
+        ):
+            raise RefusedError(400, "bad_request", f"{word} times go with status {' or '.join(words)} only")
 
     def keep(market: Market) -> bool:
         doc = market.doc

@@ -28,13 +28,15 @@ from book.wire.commands import (
     decode_command,
 )
 from exchange.faults import Faults
+from exchange.halts import Halts
 from exchange.hub import Hub, is_global
+from exchange.orders import MARKET_LIMIT, SNAPSHOT, SUBSCRIBE, TOO_FAST
 from exchange.sendlog import Frame
 from exchange.subscription import Outlet, Subscription
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What one subscription may ask for; None is without a limit."""
+class Limits(msgspec.Struct):
+    """What one subscription may ask for; None is without a limit. All connections share one, and heed its changes."""
 
     queue_frames: int
     max_markets: int | None = None
@@ -43,10 +45,17 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """One connection from ``outlet.port``; ``now_s`` is a steady clock in whole seconds, for the command rate."""
+    """One connection from ``outlet.port``; ``now_s`` is a steady clock in whole seconds, for the command rate.
 
-    def __init__(self, outlet: Outlet, hub: Hub, faults: Faults, limits: Limits, now_s: Callable[[], int]) -> None:
+    ``halts`` says of a market whether its part of the exchange stands still: then no book is given out.
+    """
+
+    def __init__(
+        self, outlet: Outlet, hub: Hub, faults: Faults, limits: Limits, now_s: Callable[[], int],
+        halts: Halts,
+    ) -> None:  # fmt: skip
         self._outlet = outlet
+        self._halts = halts
         self._hub = hub
         self._faults = faults
         self._limits = limits
@@ -54,6 +63,7 @@ class Session:
         self._next_sid = 1
         self._rates: dict[int, tuple[int, int]] = {}
         self._owed: deque[tuple[Subscription, str, int | None, bool]] = deque()
+        self._parked: list[tuple[Subscription, str]] = []
         self.subscriptions: dict[int, Subscription] = {}
 
     @property
@@ -77,7 +87,14 @@ class Session:
         """Make up to ``budget`` of the snapshots owed, oldest first."""
         for _ in range(min(budget, len(self._owed))):
             subscription, ticker, command_id, is_first = self._owed.popleft()
+            if self._faults.is_armed(SNAPSHOT):
+                self._faults.occasion(
+                    SNAPSHOT, port=self.port, sid=subscription.sid, channels=(subscription.channel,), tickers=(ticker,)
+                )
             if self.subscriptions.get(subscription.sid) is not subscription:
+                continue
+            if self._halts.is_halted(ticker):
+                self._pass_over(subscription, ticker, is_first=is_first)
                 continue
             if is_first and ticker not in subscription.waiting:
                 continue  # taken away meanwhile
@@ -85,14 +102,36 @@ class Session:
                 subscription.waiting.discard(ticker)
             self._hub.send_snapshot(subscription, ticker, command_id)
 
+    def resume(self) -> None:
+        """Owe again the first books that a halt kept back."""
+        parked, self._parked = self._parked, []
+        self._owed.extend((subscription, ticker, None, True) for subscription, ticker in parked)
+        self._outlet.schedule()
+
+    def end(self, subscription: Subscription, code: int) -> int | None:
+        """End a subscription by an error of the venue; return the number that its last word takes."""
+        self._end(subscription)
+        subscription.answer(
+            "error", self._hub.change_no, lambda seq: encode.error(code, ERRORS[code], sid=subscription.sid, seq=seq)
+        )
+        return subscription.seq if subscription.is_sequenced else None
+
+    def channels(self) -> set[str]:
+        """Return the channels that the connection carries."""
+        return {subscription.channel for subscription in self.subscriptions.values()}
+
     def close(self) -> None:
         """End every subscription, in silence."""
         for subscription in list(self.subscriptions.values()):
             self._end(subscription)
         self._owed.clear()
+        self._parked.clear()
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Subscribe):
+            if self._faults.is_armed(SUBSCRIBE):
+                channels = self.channels().union(command.channels)
+                self._faults.occasion(SUBSCRIBE, port=self.port, channels=channels, tickers=command.tickers)
             for channel in command.channels:
                 self._subscribe(command, channel)
         elif isinstance(command, Update):
@@ -107,7 +146,7 @@ class Session:
         tickers = None if is_global(channel) else command.tickers
         if present is not None:
             self._check_rate(present, command.id)
-        self._check_room(present, tickers, command.id)
+        self._check_room(channel, present, tickers, command.id)
         if present is not None:
             self._add(present, tickers, command.send_initial_snapshot, lambda: self._ok(present, command.id))
             return
@@ -139,7 +178,7 @@ class Session:
             self._hub.forget(subscription, subscription.remove(command.tickers))
             self._ok(subscription, command.id)
         else:
-            self._check_room(subscription, command.tickers, command.id)
+            self._check_room(channel, subscription, command.tickers, command.id)
             self._add(
                 subscription, command.tickers, command.send_initial_snapshot, lambda: self._ok(subscription, command.id)
             )
@@ -193,7 +232,10 @@ class Session:
             raise CommandError(7, ERRORS[7], command_id or None)
         return subscription
 
-    def _check_room(self, present: Subscription | None, tickers: tuple[str, ...] | None, command_id: int) -> None:
+    def _check_room(
+        self, channel: str, present: Subscription | None, tickers: tuple[str, ...] | None, command_id: int
+    ) -> None:
+        self._refuse(MARKET_LIMIT, channel, present, tickers, command_id)
         limit = self._limits.max_markets
         if limit is None or tickers is None:
             return
@@ -201,7 +243,21 @@ class Session:
         if len(have) + sum(ticker not in have for ticker in tickers) > limit:
             raise CommandError(26, ERRORS[26], command_id or None)
 
+    def _refuse(
+        self, kind: str, channel: str, present: Subscription | None, tickers: tuple[str, ...] | None, command_id: int
+    ) -> None:
+        """Raise CommandError where a fault wants this command refused, whatever the limits say."""
+        if not self._faults.is_waiting(kind):
+            return
+        sid = None if present is None else present.sid
+        fault = self._faults.take(kind, port=self.port, sid=sid, channels=(channel,), tickers=tickers)
+        if fault is not None:
+            code = 26 if kind == MARKET_LIMIT else 27
+            self._faults.has_happened(fault, port=self.port, sid=sid, code=code, type="error")
+            raise CommandError(code, ERRORS[code], command_id or None)
+
     def _check_rate(self, subscription: Subscription, command_id: int) -> None:
+        self._refuse(TOO_FAST, subscription.channel, subscription, None, command_id)
         limit = self._limits.max_commands_per_s
         if limit is None:
             return
@@ -214,10 +270,14 @@ class Session:
 
     def _overflow(self, subscription: Subscription) -> None:
         """End a subscription whose frames pile up; its last word is error 25."""
-        self._end(subscription)
-        subscription.answer(
-            "error", self._hub.change_no, lambda seq: encode.error(25, ERRORS[25], sid=subscription.sid, seq=seq)
-        )
+        self.end(subscription, 25)
+
+    def _pass_over(self, subscription: Subscription, ticker: str, *, is_first: bool) -> None:
+        """Leave a book of a halted market unmade: a first one until trading goes on, one asked for never."""
+        if is_first:
+            self._parked.append((subscription, ticker))
+        else:
+            self._halts.unanswered(self.port, subscription.sid, ticker)
 
     def _end(self, subscription: Subscription) -> None:
         del self.subscriptions[subscription.sid]

@@ -70,6 +70,9 @@ class Milestone(msgspec.Struct, frozen=True):
     result: str | None = None
     settlement_value_e4: int | None = None
     settlement_us: int | None = None
+    yes_sub_title: str | None = None
+    price_level_structure: str | None = None
+    price_ranges: tuple[dict[str, str], ...] | None = None
 
 
 Step = Listed | BookSet | Changed | Traded | Milestone

@@ -5,11 +5,12 @@ outlet.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from book.wire import encode
 from book.wire.commands import UNSEQUENCED
-from exchange.faults import Fault, Faults
+from exchange.faults import Fault, Faults, Toll
+from exchange.orders import GAP
 from exchange.sendlog import Frame
 
 
@@ -23,6 +24,9 @@ class Outlet(Protocol):
 
     def backlog(self) -> int:
         """Return how many frames wait."""
+
+    def schedule(self) -> None:
+        """See to it that the snapshots owed are made."""
 
 
 class Subscription:
@@ -46,26 +50,27 @@ class Subscription:
         self._faults = faults
         self._limit = limit
         self._on_overflow = on_overflow
-        self._gap: Fault | None = None
-        self._gap_left = 0
+        self._tolls: list[Toll] = []
 
     @property
     def port(self) -> int:
         """The client's port."""
         return self._outlet.port
 
-    def open_gap(self, fault: Fault, count: int) -> None:
-        """Lose the next ``count`` frames, numbers and all."""
-        self._gap, self._gap_left = fault, count
+    def owe(self, fault: Fault) -> None:
+        """Lose the next frames (a gap), numbers and all, or send them twice (a duplicate)."""
+        self._tolls.append(Toll(fault, fault.order.count, fault.order.ticker))
 
     def send_body(self, kind: str, ticker: str | None, change_no: int, body: bytes) -> None:
         """Send an encoded body under the next number."""
-        if self._take(kind, ticker):
+        if self._has_room():
+            self.seq += 1
             self._push(kind, ticker, change_no, encode.sequenced(kind, self.sid, self.seq, body))
 
     def send(self, kind: str, ticker: str | None, change_no: int, make: Callable[[int], bytes]) -> None:
-        """Send the frame that ``make`` returns for the next number; an unsequenced channel gives it 0."""
-        if self._take(kind, ticker):
+        """Send the frame that ``make`` returns for the next number; an unsequenced channel does not use it."""
+        if self._has_room():
+            self.seq += 1
             self._push(kind, ticker, change_no, make(self.seq))
 
     def answer(self, kind: str, change_no: int, make: Callable[[int | None], bytes]) -> None:
@@ -94,22 +99,38 @@ class Subscription:
         self.waiting.difference_update(gone)
         return gone
 
-    def _take(self, kind: str, ticker: str | None) -> bool:
-        """Take the next number; False where the frame must not go out."""
-        if self._outlet.backlog() >= self._limit:
-            self._on_overflow(self)
-            return False
-        if not self.is_sequenced:
+    def _has_room(self) -> bool:
+        """Say whether a frame may wait; where too many do, the subscription ends."""
+        if self._outlet.backlog() < self._limit:
             return True
-        self.seq += 1
-        if self._gap is None:
-            return True
-        fault, self._gap_left = self._gap, self._gap_left - 1
-        if not self._gap_left:
-            self._gap = None
-        self._faults.has_happened(fault, port=self.port, sid=self.sid, seq=self.seq, kind=kind, ticker=ticker)
+        self._on_overflow(self)
         return False
 
     def _push(self, kind: str, ticker: str | None, change_no: int, data: bytes) -> None:
         seq = self.seq if self.is_sequenced else None
-        self._outlet.push(Frame(self.port, self.sid, seq, kind, ticker, change_no, data))
+        toll = self._toll_of(ticker) if self._tolls else None
+        if toll is None:
+            self._outlet.push(Frame(self.port, self.sid, seq, kind, ticker, change_no, data))
+            return
+        toll.left -= 1
+        if not toll.left:
+            self._tolls.remove(toll)
+        what: dict[str, Any] = {
+            "port": self.port,
+            "sid": self.sid,
+            "seq": seq,
+            "type": kind,
+            "ticker": ticker,
+            "change_no": change_no,
+        }
+        if toll.fault.order.kind == GAP:
+            self._faults.has_happened(toll.fault, frame=data.decode(), **what)
+            return
+        for _ in range(2):
+            self._outlet.push(Frame(self.port, self.sid, seq, kind, ticker, change_no, data))
+        self._faults.has_happened(toll.fault, **what)
+
+    def _toll_of(self, ticker: str | None) -> Toll | None:
+        """Return the oldest toll that this frame pays; those of faults that are over are dropped."""
+        self._tolls = [toll for toll in self._tolls if toll.fault.left > 0]
+        return next((toll for toll in self._tolls if toll.ticker in (None, ticker)), None)

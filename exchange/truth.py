@@ -13,6 +13,9 @@ from book.records import Level
 from exchange.errors import RefusedError
 
 BLOCK_CHANGES = 512
+_MARKS_A_TIME = 4_096
+_OLD_CHANGES = 32
+"""So many changes of a market that nobody asks for any more are worth the work of forgetting them."""
 
 
 class _Block:
@@ -33,6 +36,14 @@ class _Block:
         self.sides.append(side)
         self.prices_e4.append(price_e4)
         self.changes_e2.append(change_e2)
+
+    def without(self, count: int) -> "_Block":
+        """Return the block without its first ``count`` changes."""
+        number = self.numbers[count - 1]
+        other = _Block(number, tuple(self.book_at(number).levels()))
+        other.numbers, other.sides = self.numbers[count:], self.sides[count:]
+        other.prices_e4, other.changes_e2 = self.prices_e4[count:], self.changes_e2[count:]
+        return other
 
     def book_at(self, change_no: int) -> Book:
         book = Book(self.levels)
@@ -61,6 +72,9 @@ class Truth:
         """The number of the last change of any book."""
         self._histories: dict[str, _History] = {}
         self._floor_no = floor_no
+        self._marks_no = array("q")
+        self._marks_us = array("q")
+        self._rota: list[str] = []
 
     def __contains__(self, ticker: object) -> bool:
         """Say whether a market has a book."""
@@ -108,11 +122,50 @@ class Truth:
             return Book()
         raise RefusedError(410, "dropped", f"the book of {ticker} at change {change_no} is no longer remembered")
 
+    def mark(self, at_us: int) -> None:
+        """Say what the clock shows, before changes take place; it never goes back."""
+        if self._marks_us and at_us <= self._marks_us[-1]:
+            return
+        if self._marks_no and self._marks_no[-1] == self.change_no:
+            self._marks_us[-1] = at_us
+            return
+        self._marks_no.append(self.change_no)
+        self._marks_us.append(at_us)
+        gone = bisect_right(self._marks_no, self._floor_no()) - 1
+        if gone > _MARKS_A_TIME:
+            del self._marks_no[:gone], self._marks_us[:gone]
+
+    def change_at(self, at_us: int) -> int:
+        """Return the number of the last change up to an instant of the clock, inclusive.
+
+        Raises RefusedError 410 where that is no longer remembered.
+        """
+        place = bisect_right(self._marks_us, at_us)
+        if place == len(self._marks_us):
+            return self.change_no
+        if place == 0 and self._floor_no() > 0:
+            raise RefusedError(410, "dropped", f"the books at {at_us} are no longer remembered")
+        return self._marks_no[place]
+
+    def sweep(self, count: int) -> None:
+        """Forget what is too old of the next ``count`` markets, in turn: quiet ones forget by themselves too rarely."""
+        for _ in range(min(count, len(self._histories))):
+            if not self._rota:
+                self._rota = list(self._histories)
+            history = self._histories[self._rota.pop()]
+            self._trim(history)
+            old = bisect_right(history.blocks[0].numbers, self._floor_no())
+            if old >= _OLD_CHANGES:
+                history.blocks[0] = history.blocks[0].without(old)
+                history.is_whole = False
+
     def _open_block(self, history: _History, levels: tuple[Level, ...]) -> None:
         """Begin a block, and forget the leading ones that end before the oldest change asked for."""
-        blocks = history.blocks
-        blocks.append(_Block(self.change_no, levels))
-        floor_no = self._floor_no()
+        history.blocks.append(_Block(self.change_no, levels))
+        self._trim(history)
+
+    def _trim(self, history: _History) -> None:
+        blocks, floor_no = history.blocks, self._floor_no()
         needed = next(i for i, _ in enumerate(blocks) if i + 1 == len(blocks) or blocks[i + 1].start_no > floor_no)
         if needed:
             del blocks[:needed]

@@ -18,8 +18,15 @@ STRUCTURES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "linear_cent": ((0, 10_000, 100),),
     "deci_cent": ((0, 10_000, 10),),
     "tapered_deci_cent": ((0, 1_000, 10), (1_000, 9_000, 100), (9_000, 10_000, 10)),
+    "center_deci_edge_centi_cent": ((0, 100, 1), (100, 9_900, 10), (9_900, 10_000, 1)),
 }
 """Price bands as start, end and step, in 1/10,000 dollar."""
+
+COMBO_PREFIX = "KXMVE"
+"""What the series of combos begin with; nothing else does."""
+EXCHANGE_INDEXES = ("Default", "Combos", "Crypto & Commodities", "Tennis/Baseball/Basketball")
+"""The parts of the exchange by their index; each can stop alone."""
+_INDEX_OF_CATEGORY = {"Combos": 1, "Crypto": 2, "Sports": 3}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US = 86_400_000_000
@@ -60,6 +67,14 @@ def grid(structure: str) -> tuple[int, ...]:
     return tuple(sorted(prices - {0, MAX_PRICE_E4}))
 
 
+def price_ranges(structure: str) -> tuple[dict[str, str], ...]:
+    """Return the bands of a structure as the venue writes them."""
+    return tuple(
+        {"start": price_text(start), "end": price_text(end), "step": price_text(step)}
+        for start, end, step in STRUCTURES[structure]
+    )
+
+
 _GRIDS = {name: grid(name) for name in STRUCTURES}
 
 
@@ -76,12 +91,33 @@ def lasting(count: int, seed: int, start_us: int, *, cents_only: bool = False) -
         event = EventDoc(
             event_ticker=event_ticker, series_ticker=name, title=title, sub_title=f"On {close:%b} {close.day}",
             category=category, mutually_exclusive=False, strike_us=_us(close),
-            raw={"collateral_return_type": "", "exchange_index": 0},
+            raw={"collateral_return_type": "", "exchange_index": _INDEX_OF_CATEGORY.get(category, 0)},
         )  # fmt: skip
         yield _spec(
             f"{event_ticker}-T{strike}.5", event, title, "linear_cent" if cents_only else structure,
             f"{strike}.5", seed, start_us - _DAY_US, start_us - _DAY_US, _us(close), f"Above {strike}.5",
         )  # fmt: skip
+
+
+def combos(count: int, seed: int, start_us: int) -> Iterator[Spec]:
+    """Yield ``count`` combinations of the day's games, each an event of its own, that stay open for two days."""
+    close = _EPOCH + timedelta(microseconds=start_us, days=2)
+    for number in range(count):
+        rng = random.Random(f"{seed}/combo/{number}")
+        event_ticker = f"{COMBO_PREFIX}SPORTSMULTIGAME-S2026{rng.getrandbits(44):011X}"
+        event = EventDoc(
+            event_ticker=event_ticker, series_ticker=f"{COMBO_PREFIX}SPORTSMULTIGAME", title="Combo", sub_title="",
+            category="Combos", mutually_exclusive=False, strike_us=_us(close),
+            raw={"collateral_return_type": "", "exchange_index": _INDEX_OF_CATEGORY["Combos"]},
+        )  # fmt: skip
+        spec = _spec(
+            f"{event_ticker}-{rng.getrandbits(44):011X}", event, "Combo", "center_deci_edge_centi_cent", "0", seed,
+            start_us - _DAY_US, start_us - _DAY_US, _us(close), "yes A, yes B",
+        )  # fmt: skip
+        legs = [{"event_ticker": f"KXNFLGAME-{n}", "market_ticker": f"KXNFLGAME-{n}-A", "side": "yes"} for n in (1, 2)]
+        raw = spec.market.raw | {"mve_collection_ticker": event.series_ticker, "mve_selected_legs": legs}
+        market = msgspec.structs.replace(spec.market, strike_type=None, floor_strike=None, raw=raw)
+        yield msgspec.structs.replace(spec, market=market)
 
 
 def recurring(
@@ -96,7 +132,7 @@ def recurring(
     event = EventDoc(
         event_ticker=event_ticker, series_ticker=name, title=f"{thing} 15 min", sub_title=f"Ends at {close:%H:%M:%S}",
         category="Crypto", mutually_exclusive=False, strike_us=close_us,
-        raw={"collateral_return_type": "", "exchange_index": 0},
+        raw={"collateral_return_type": "", "exchange_index": _INDEX_OF_CATEGORY["Crypto"]},
     )  # fmt: skip
     return _spec(
         f"{event_ticker}-{close:%M}", event, f"{thing} price up in next 15 mins?",
@@ -108,19 +144,17 @@ def _spec(
     ticker: str, event: EventDoc, title: str, structure: str, strike: str, seed: int, listed_us: int, open_us: int,
     close_us: int, sub_title: str,
 ) -> Spec:  # fmt: skip
-    bands = tuple(
-        {"start": price_text(start), "end": price_text(end), "step": price_text(step)}
-        for start, end, step in STRUCTURES[structure]
-    )
     market = MarketDoc(
         ticker=ticker, event_ticker=event.event_ticker, title=title, yes_sub_title=sub_title, no_sub_title=sub_title,
         status="active", created_us=listed_us, open_us=open_us, close_us=close_us,
         expected_expiration_us=close_us + 300_000_000, latest_expiration_us=close_us + 7 * _DAY_US,
-        price_level_structure=structure, price_ranges=bands, strike_type="greater", floor_strike=strike,
+        price_level_structure=structure, price_ranges=price_ranges(structure), strike_type="greater",
+        floor_strike=strike,
         rules_primary=f"If the figure is above {strike}, the market resolves to Yes.", updated_us=listed_us,
         raw={
             "market_type": "binary", "settlement_timer_seconds": 1, "notional_value_dollars": price_text(MAX_PRICE_E4),
-            "can_close_early": True, "expiration_value": "", "exchange_index": 0, "settlement_bounds_type": "default",
+            "can_close_early": True, "expiration_value": "", "exchange_index": event.raw["exchange_index"],
+            "settlement_bounds_type": "default",
         },
     )  # fmt: skip
     series = SeriesDoc(

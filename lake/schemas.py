@@ -23,6 +23,7 @@ _TS_EXCH = _field("ts_exch", INSTANT, f"{_US}; the exchange's clock", null=True)
 _CONN = _field("conn", pa.int64(), "subscription: connect time in Unix ms * 1024 + shard")
 _SEQ = _field("seq", pa.int64(), "the venue's message number within conn")
 _RECORD = _field("record", pa.utf8(), "the venue's whole record, JSON")
+_VERSION_SOURCE = _field("source", pa.utf8(), "what told us: rest, or lifecycle")
 
 ORDERBOOK = pa.schema(
     [
@@ -51,6 +52,24 @@ TRADES = pa.schema(
         _field("taker_side", pa.int8(), "0 YES, 1 NO", null=True),
         _field("block", pa.bool_(), "whether it was a block trade", null=True),
         _field("source", pa.utf8(), "ws, or rest where learned later"),
+    ]
+)
+TICKERS = pa.schema(
+    [
+        _TICKER,
+        _TS_RECV,
+        _TS_EXCH,
+        _CONN,
+        _field("price_e4", pa.int32(), f"{_E4}; YES, of the last trade", null=True),
+        _field("yes_bid_e4", pa.int32(), _E4, null=True),
+        _field("yes_bid_qty_e2", pa.int64(), _E2, null=True),
+        _field("yes_ask_e4", pa.int32(), _E4, null=True),
+        _field("yes_ask_qty_e2", pa.int64(), _E2, null=True),
+        _field("last_trade_qty_e2", pa.int64(), _E2, null=True),
+        _field("volume_e2", pa.int64(), _E2, null=True),
+        _field("open_interest_e2", pa.int64(), _E2, null=True),
+        _field("dollar_volume", pa.int64(), "dollars", null=True),
+        _field("dollar_open_interest", pa.int64(), "dollars", null=True),
     ]
 )
 LIFECYCLE = pa.schema(
@@ -86,9 +105,11 @@ MARKETS = pa.schema(
         _field("close_time", INSTANT, _US, null=True),
         _field("result", pa.utf8(), "the venue's word", null=True),
         _field("settlement_value_e4", pa.int32(), _E4, null=True),
+        _field("determined_time", INSTANT, f"{_US}; told by the lifecycle message alone", null=True),
         _field("settled_time", INSTANT, _US, null=True),
         _field("price_level_structure", pa.utf8(), "the venue's word", null=True),
         _field("price_ranges", pa.utf8(), "the venue's tick sizes, JSON", null=True),
+        _VERSION_SOURCE,
         _RECORD,
     ]
 )
@@ -101,6 +122,7 @@ EVENTS = pa.schema(
         _field("sub_title", pa.utf8(), "text", null=True),
         _field("category", pa.utf8(), "the venue's word", null=True),
         _field("mutually_exclusive", pa.bool_(), "whether one market at most resolves YES", null=True),
+        _VERSION_SOURCE,
         _RECORD,
     ]
 )
@@ -110,6 +132,7 @@ SERIES = pa.schema(
         _VALID_FROM,
         _field("title", pa.utf8(), "text", null=True),
         _field("category", pa.utf8(), "the venue's word", null=True),
+        _VERSION_SOURCE,
         _RECORD,
     ]
 )
@@ -137,6 +160,7 @@ QUARANTINE = pa.schema(
 TABLES: dict[str, pa.Schema] = {
     "orderbook": ORDERBOOK,
     "trades": TRADES,
+    "tickers": TICKERS,
     "lifecycle": LIFECYCLE,
     "markets": MARKETS,
     "events": EVENTS,
@@ -175,7 +199,7 @@ COVERAGE = pa.schema(
     [
         _field("ticker", pa.utf8(), "market ticker; * for what concerns a conn or a whole table"),
         _field("channel", pa.utf8(), "orderbook; a table's name where state is table"),
-        _field("state", pa.utf8(), "known, gap, silence, conn, table"),
+        _field("state", pa.utf8(), "known, gap, switch, other_known, other_gap, silence, conn, table"),
         _field("shard", pa.int32(), "the recorder's number", null=True),
         _field("conn", pa.int64(), "subscription: connect time in Unix ms * 1024 + shard", null=True),
         _field("ts_from", INSTANT, _US),
@@ -224,6 +248,7 @@ PUBLISHED: dict[str, pa.Schema] = {name: _published(schema) for name, schema in 
 SORT_KEYS: dict[str, tuple[str, ...]] = {
     "orderbook": ("ticker", "ts_recv", "conn", "seq", "kind", "side", "price_e4"),
     "trades": ("ticker", "ts_recv", "conn", "seq", "trade_id"),
+    "tickers": ("ticker", "ts_recv", "conn"),
     "lifecycle": ("ticker", "ts_recv", "conn", "seq"),
     "markets": ("ticker", "valid_from"),
     "events": ("event_ticker", "valid_from"),

@@ -13,6 +13,7 @@ from lake.verifying.findings import Doubt, Findings
 from lake.verifying.hours import verify_version
 from lake.verifying.journal import verify_journal
 from lake.verifying.origins import verify_origins
+from lake.verifying.raw import verify_raw
 from lake.verifying.tables import Active, read_active, tables, verify_coverage, verify_files
 
 __all__ = ["Doubt", "Report", "verify"]
@@ -33,7 +34,8 @@ def verify(lake: Path, home: Path | None, hours: Sequence[int] | None, say: Call
     Proved are: the chain of manifests; each file by its sha256, size and rows; that every table holds the files of the
     standing versions and coverage the rows of all versions; of each version, superseded ones too, the order of its
     rows, the replay from each base to the next, its coverage derived again; and, while its segments exist, that its
-    rows are those that follow from them. Of the log: every acknowledged byte, sidecars, numbers of flushes, ENDs.
+    rows are those that follow from them. Of the log: every acknowledged byte, sidecars, numbers of flushes, ENDs; of
+    the raw frames that are kept, each block.
     ``say`` is told what is looked at. A publication under way is no doubt. Raises nothing on account of what is found.
     Cost: reads everything concerned once, about a minute for an hour of 5 million rows.
     """
@@ -42,6 +44,7 @@ def verify(lake: Path, home: Path | None, hours: Sequence[int] | None, say: Call
     if home is not None:
         say("the log")
         verify_journal(home, hours, chain.claims(), findings)
+        verify_raw(home, hours, findings)
     chosen = [hour for hour in sorted(chain.hours) if hours is None or hour in hours]
     if not chain.whole:
         return Report(findings.lines(), findings.doubts)
@@ -76,4 +79,4 @@ def _look(lake: Path, hours: Sequence[int] | None, findings: Findings) -> tuple[
 def _version(chain: Chain, version: Version, home: Path | None, findings: Findings) -> None:
     contents = verify_version(chain, version, findings)
     if contents is not None and home is not None:
-        verify_origins(home, version, contents, findings)
+        verify_origins(home, chain, version, contents, findings)

@@ -6,6 +6,8 @@ looked for: who logs a field answers for it.
 
 import logging
 import sys
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -15,7 +17,8 @@ from structlog.typing import FilteringBoundLogger, Processor
 def configure(role: str, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send every log line of this process to ``stream`` (stderr), each with ``role``, from ``level`` up.
 
-    Called once, by the entry point of a process. ts is machine time, ISO 8601 UTC with six decimals.
+    Called once, by the entry point of a process. A line that the stream does not take is lost.
+    ts is machine time, ISO 8601 UTC with six decimals.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -24,7 +27,7 @@ def configure(role: str, stream: TextIO | None = None, level: int = logging.INFO
         structlog.processors.format_exc_info,
         structlog.processors.UnicodeDecoder(),
     ]
-    out = sys.stderr if stream is None else stream
+    out: Any = _Forgiving(sys.stderr if stream is None else stream)
     structlog.configure(
         processors=[*shared, _with_role(role), structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -46,6 +49,21 @@ def configure(role: str, stream: TextIO | None = None, level: int = logging.INFO
     root.setLevel(max(level, logging.WARNING))  # libraries say too much below that
 
 
+class _Forgiving:
+    """A stream whose lines are lost where they cannot be written: a full disk under a log ends no process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def get(name: str, **fields: Any) -> FilteringBoundLogger:
     """Return the logger of module ``name``, which puts ``fields`` on each of its lines.
 
@@ -54,6 +72,45 @@ def get(name: str, **fields: Any) -> FilteringBoundLogger:
     """
     logger: FilteringBoundLogger = structlog.get_logger(module=name, **fields)
     return logger
+
+
+class Limited:
+    """Pass lines on, but of one event at most ``most`` in ``every_s`` machine seconds; then say how many were left out.
+
+    Called as a log's method is: ``limited(event, **fields)``. Lines of ``loud`` events are errors, others are told as
+    information. Bounded by the number of different events.
+    """
+
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        monotonic_s: Callable[[], float],
+        *,
+        loud: Collection[str] = (),
+        most: int = 50,
+        every_s: float = 10.0,
+    ) -> None:
+        self._log = log
+        self._monotonic_s = monotonic_s
+        self._loud = frozenset(loud)
+        self._most = most
+        self._every_s = every_s
+        self._counts: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Tell one happening, or count it where its event has been told too often of late."""
+        now_s = self._monotonic_s()
+        since_s, count = self._counts.get(event, (now_s, 0))
+        if now_s - since_s >= self._every_s:
+            if count > self._most:
+                self._tell(event, left_out=count - self._most)
+            since_s, count = now_s, 0
+        self._counts[event] = (since_s, count + 1)
+        if count < self._most:
+            self._tell(event, **fields)
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        (self._log.error if event in self._loud else self._log.info)(event, **fields)
 
 
 def _with_role(role: str) -> Processor:

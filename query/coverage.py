@@ -9,13 +9,22 @@ from dataclasses import dataclass, replace
 
 from book.errors import ApiError
 from book.records import Reason
+from lake.settling.coverage import EVERY
+from lake.settling.feeds import FEEDS, FeedName
 from query import cursor as cursors
 from query.catalog import MarketVersion
+from query.feeds import FeedLine, feed_line
 from query.gap import Gap
+from query.group import Tally
 from query.intervals import Intervals
 from query.log import Log
 from query.shard import ShardLog
 from query.timeline import Span, Timeline, timeline, window
+
+__all__ = [
+    "EVERY", "FEEDS", "Audit", "Coverage", "FeedName", "GapPage", "Ledger", "Stats", "coverage", "feed_coverage",
+    "feed_gaps", "gaps", "known_market", "late_start", "ledger", "stats",
+]  # fmt: skip
 
 _FOR_EVER_US = 1 << 60
 _LAST_HOUR = 1 << 40
@@ -86,7 +95,7 @@ def coverage(log: Log, ticker: str) -> Coverage:
     with log.asked() as shards:
         market = known_market(log, ticker)
         found = ledger(log, ticker, shards)
-        audits = [audit for shard in shards for audit in _audits(shard, ticker)]
+        audits = {audit for shard in shards for audit in _audits(shard, ticker)}
         return Coverage(
             ticker=ticker,
             spans=found.spans,
@@ -127,12 +136,54 @@ def gaps(
         return GapPage(page, _cursor_after(page[-1], asked, pin) if has_more and page else None, has_more)
 
 
+def feed_gaps(
+    log: Log, channels: Sequence[FeedName], start_us: int, end_us: int, *, limit: int = 100, cursor: str | None = None
+) -> GapPage:
+    """Return the gaps of firehoses that overlap [start_us, end_us), by beginning.
+
+    Raises ApiError invalid_cursor. Cost: a look at each hour of the range.
+    """
+    asked = cursors.question("feed_gaps", *channels)
+    with log.asked():
+        after, pin = (-_FOR_EVER_US, ""), log.pin()
+        if cursor is not None:
+            place = cursors.decode(cursor, asked)
+            after, pin = (place.ts_us, place.text), place.pin
+        shards = log.pinned(pin)
+        found = [
+            ((gap.from_us, channel), replace(gap, channel=channel))
+            for channel in channels
+            for gap in feed_coverage(shards, channel, start_us, end_us).gaps
+        ]
+        found.sort(key=lambda pair: pair[0])
+        first = bisect_right(found, after, key=lambda pair: pair[0])
+        page = [gap for _, gap in found[first : first + limit]]
+        if len(found) <= first + limit or not page:
+            return GapPage(page, None, has_more=False)
+        last = cursors.Cursor(asked, 0, page[-1].from_us, 0, 0, 0, page[-1].channel, pin)
+        return GapPage(page, cursors.encode(last), has_more=True)
+
+
+def feed_coverage(shards: Sequence[ShardLog], channel: str, start_us: int, end_us: int) -> FeedLine:
+    """Return what all shards together know of a firehose in a range: a gap is what none of them knows.
+
+    Cost: a look at each hour of the range.
+    """
+    lines = [feed_line(shard, channel, start_us, end_us) for shard in shards]
+    if len(lines) == 1:
+        return lines[0]
+    known = Intervals(sorted(part for line in lines for part in line.known))
+    timelines = [Timeline([], line.gaps, line.known, []) for line in lines]
+    until = [line.known_until_us for line in lines if line.known_until_us is not None]
+    return FeedLine(known, _common_gaps(timelines, known), max(until, default=None))
+
+
 def _gaps_within(log: Log, shards: Sequence[ShardLog], ticker: str, start_us: int, end_us: int) -> list[Gap]:
     """Return a market's gaps, all that touch a stretch among them."""
     if len(shards) > 1:
         return ledger(log, ticker, shards).gaps
     lines = [window(shard, ticker, start_us, end_us) for shard in shards]
-    market = log.catalog.markets.get(ticker)
+    market = log.catalog.market(ticker)
     return [gap for line in lines for gap in (*late_start(ticker, market, line.spans), *line.gaps)]
 
 
@@ -142,7 +193,7 @@ def _cursor_after(gap: Gap, asked: int, pin: int) -> str:
 
 def known_market(log: Log, ticker: str) -> MarketVersion | None:
     """Return a market's metadata, None where it was recorded without. Raises ApiError market_not_found."""
-    market = log.catalog.markets.get(ticker)
+    market = log.catalog.market(ticker)
     if market is None and not any(shard.knows(ticker) for shard in log.shards):
         raise ApiError("market_not_found", f"no market has the ticker {ticker}")
     return market
@@ -150,18 +201,35 @@ def known_market(log: Log, ticker: str) -> MarketVersion | None:
 
 def ledger(log: Log, ticker: str, shards: Sequence[ShardLog]) -> Ledger:
     """Return what shards know of a market: a gap is what none of them knows."""
-    lines = [line for line in (timeline(shard, ticker) for shard in shards) if line.spans or line.gaps]
-    market = log.catalog.markets.get(ticker)
-    known = Intervals(sorted(part for line in lines for part in line.known))
-    spans = sorted((span for line in lines for span in line.spans), key=lambda span: (span.from_us, span.shard))
-    return Ledger(spans, [*late_start(ticker, market, spans), *_common_gaps(lines, known)], known)
+    lines = {shard.shard: line for shard in shards for line in (timeline(shard, ticker),) if line.spans or line.gaps}
+    market = log.catalog.market(ticker)
+    known = Intervals(sorted(part for line in lines.values() for part in line.known))
+    # A published span stands in every shard's line; how it goes on, its own shard knows.
+    found = [
+        span for shard, line in lines.items() for span in line.spans if span.shard == shard or span.shard not in lines
+    ]
+    spans = sorted({*found}, key=lambda span: (span.from_us, span.shard))
+    gaps = [*_common_gaps([*lines.values()], known), *_common_switches([*lines.values()])]
+    return Ledger(spans, [*late_start(ticker, market, spans), *sorted(gaps, key=lambda gap: gap.from_us)], known)
+
+
+def _common_switches(lines: list[Timeline]) -> list[Gap]:
+    """Return the places where another shard's record is published from, which all lines have."""
+    first, *others = lines or [Timeline([], [], Intervals(), [])]
+    return [gap for gap in first.switches if all(gap in line.switches for line in others)]
 
 
 def stats(log: Log, ticker: str, market: MarketVersion | None, found: Ledger) -> Stats:
     """Return how much of a market was recorded. Cost: a look at each hour with records of it."""
-    tallies = [
-        shard.book(hour).tally(ticker) for shard in log.shards for hour in shard.history(ticker).hours_down(_LAST_HOUR)
-    ]
+    tallies: list[Tally] = []
+    published: set[int] = set()
+    for shard in log.shards:
+        for hour in shard.history(ticker).hours_down(_LAST_HOUR):
+            book = shard.book(hour)
+            if not book.version or hour not in published:
+                tallies.append(book.tally(ticker))
+            if book.version:
+                published.add(hour)
     return Stats(
         first_data_us=found.spans[0].from_us if found.spans else None,
         last_data_us=max((tally.last_us for tally in tallies if tally.last_us is not None), default=None),

@@ -13,6 +13,7 @@ after its receipt; between the spans is a gap.
 """
 
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -23,11 +24,12 @@ from query.clocks import Past
 from query.gap import Gap
 from query.group import Group
 from query.rows import BookRows
-from query.shard import ShardLog
+from query.shard import ShardLog, shard_of
 from query.state import Before, Ended, Unheard, Unwanted
 
 LOOK_US = 60_000_000
 _FOR_EVER_US = 1 << 60
+_EVERY_SEQ = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,9 @@ def state_at(shard: ShardLog, ticker: str, ts_us: int) -> Run | Lapsed | Before 
     proof = _first_past(shard, base, ts_us)
     heard_us = max(horizon_us, proof.ts_us if proof else 0)
     close, next_us = _end(shard, ticker, base, heard_us)
+    if close and close.reason == Reason.SHARD_SWITCH:
+        heard_us = min(heard_us, close.ts_us)
+        proof = proof if proof and proof.ts_us <= close.ts_us else None
     rows, changes = changes_after(shard, ticker, base, heard_us, exchange=True)
     if close:
         changes = changes.where(changes.seq <= close.seq)
@@ -87,12 +92,13 @@ def _base(shard: ShardLog, ticker: str, ts_us: int, horizon_us: int) -> Group | 
     base: Group | None = None
     opener: Group | None = None
     history = shard.history(ticker)
-    for group in history.descending(horizon_us):
+    for group, older in pairwise(chain(history.descending(horizon_us), (None,))):
+        assert group is not None  # noqa: S101 - for the type checker: only the last one is none
         if base is not None and group.ts_us <= ts_us - LOOK_US:
             return base
         if group.kind == Kind.CLOSE:
             base = base if base is not None and group.conn != base.conn else None
-        elif group.kind == Kind.SNAPSHOT:
+        elif group.kind == Kind.SNAPSHOT or (older is not None and _switches(older, group)):
             if _speaks_from_us(shard, group) <= ts_us:
                 return base or group
             base, opener = None, group
@@ -101,6 +107,11 @@ def _base(shard: ShardLog, ticker: str, ts_us: int, horizon_us: int) -> Group | 
     if opener is None:
         opener = next((group for group in history.ascending(horizon_us) if group.kind == Kind.SNAPSHOT), None)
     return Before(_speaks_from_us(shard, opener) if opener else None)
+
+
+def _switches(older: Group, newer: Group) -> bool:
+    """Say whether the record goes on from another shard's between two groups."""
+    return shard_of(older.conn) != shard_of(newer.conn)
 
 
 def _speaks_from_us(shard: ShardLog, snapshot: Group) -> int:
@@ -124,6 +135,11 @@ def _end(shard: ShardLog, ticker: str, base: Group, until_us: int) -> tuple[Grou
     for group in shard.history(ticker).ascending(base.ts_us - 1):
         if close is None and group.ts_us > until_us:
             break
+        if close is None and group.key > base.key and _switches(base, group):
+            # What its conn brought from here on stands nowhere: only what was received before proves anything.
+            close = base._replace(ts_us=group.ts_us - 1, seq=_EVERY_SEQ, kind=Kind.CLOSE, reason=Reason.SHARD_SWITCH)
+            if group.kind != Kind.CLOSE:
+                return close, _speaks_from_us(shard, group)
         if group.kind == Kind.CLOSE:
             if close is None and group.conn == base.conn and group.key > base.key:
                 close = group

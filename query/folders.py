@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lake import paths
 from lake.journal.files import OpenFiles
-from lake.journal.flush import ConnMark
+from lake.journal.flush import ConnMark, FeedMark, heard_on
 from lake.journal.reader import Hour
+from lake.settling.feeds import FeedHour, FeedPart, feed_parts
 from query.folder_hour import FolderHour
 from query.folder_rows import FolderRows
 from query.index import AuditIndex, BookIndex, RowIndex
@@ -75,12 +76,36 @@ class Folders:
             if number in growing:
                 self._poll(number)
 
+    def has(self, hour: int) -> bool:
+        """Say whether the shard has a folder of an hour, followed or not. Cost: a stat."""
+        return (paths.hour_dir(self.home, self.shard, hour) / paths.FLUSH_NAME).exists()
+
     def hour(self, number: int) -> FolderHour:
         """Return a followed hour as questions see it."""
         face = self._faces.get(number)
         if face is None:
             face = self._faces[number] = FolderHour(self.hours[number], self, self._rows)
         return face
+
+    def feed_mark(self, channel: str) -> FeedMark | None:
+        """Return the newest mark of a firehose, up to the last that was heard on its conn; None where there is none."""
+        for number in reversed(self.hours):
+            mark = self.hours[number].feeds.get(channel)
+            if mark is not None:
+                return heard_on(mark, {conn: known for conn, (known, _) in self.conns.items() if conn == mark.conn})
+        return None
+
+    def feed_parts(self, number: int, channel: str) -> list[FeedPart]:
+        """Return the stretches of a firehose in a followed hour, as far as it is known."""
+        mark = self.feed_mark(channel)
+        if mark is None:
+            return []
+        lapses = [lapse for hour in self.hours.values() for lapse in hour.lapses]
+        if not mark.up:
+            return feed_parts(FeedHour(self.shard, number, {channel: mark}, lapses), channel)
+        until_us = mark.known_us + 1  # more of it may become known
+        told = feed_parts(FeedHour(self.shard, number, {channel: mark._replace(known_us=until_us)}, lapses), channel)
+        return [part._replace(to_us=min(part.to_us, until_us)) for part in told if part.from_us < until_us]
 
     def reaching(self, hour: int) -> list[int]:
         """Return the later hours in whose folders closes are stamped in this hour or before it, ascending."""

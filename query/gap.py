@@ -5,6 +5,7 @@ Owns the one shape of a gap that every answer uses.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,6 +25,9 @@ class Gap:
     conn: int | None = None
     last_known_us: int | None = None
     next_known_us: int | None = None
+    channel: Literal["orderbook", "trades", "tickers", "lifecycle"] = "orderbook"
+    filled: bool | None = None
+    """Of a firehose: whether all that was missing was asked for later and stands in the record."""
 
 
 def instant_text(ts_us: int) -> str:

@@ -31,6 +31,9 @@ class HourSource(Protocol):
     def reaching(self, hour: int) -> list[int]:
         """Return the later hours in whose folders closes are stamped in this hour or before it, ascending."""
 
+    def stands(self, close: Group, ticker: str) -> bool:
+        """Say whether a close logged later counts in the hour of its stamp."""
+
     def reached_hours(self) -> list[int]:
         """Return the hours that closes logged in later folders are stamped in, ascending."""
 
@@ -139,7 +142,8 @@ class History:
     def _logged_after(self, hour: int) -> Iterator[Group]:
         """Yield the closes logged in folders after an hour that reach it or an hour before it."""
         for number in self._source.reaching(hour):
-            yield from _closes(self._source.logged(number, self.ticker))
+            closes = _closes(self._source.logged(number, self.ticker))
+            yield from (close for close in closes if self._source.stands(close, self.ticker))
 
 
 def _closes(groups: Sequence[Group]) -> Iterator[Group]:

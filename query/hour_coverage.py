@@ -18,12 +18,14 @@ from lake import paths
 from lake.journal.reader import NO_INSTANT
 from lake.settling.columns import integers
 from lake.settling.coverage import EVERY
+from lake.settling.feeds import FeedPart, ShardFill, told_parts
 from lake.settling.fragments import CONTINUES
 from query.group import NOTHING, POS_HOUR_BITS, Group, Tally
 from query.intervals import Interval
 from query.rows import Numbers
 from query.withdrawal import UNTOUCHED, Settled
 
+_PUBLISHED = frozenset({"known", "gap"})
 _GROUP_BYTES = 300
 _MARKET_BYTES = 1500
 _ROW_BYTES = 400
@@ -64,6 +66,8 @@ class Market:
         self.file = file
         self.first_row = first_row
         self.end_row = end_row
+        self.shard = -1
+        """The shard that it is published from."""
         self.tally: Tally = NOTHING
         self.alone: int | None = None
         """The conn that all its rows are of, where there is no orphan among them; None where they are of several."""
@@ -119,16 +123,17 @@ class HourCoverage:
         """Return the markets with rows, ascending."""
         return [ticker for ticker in self._places if ticker != EVERY]
 
-    def market(self, ticker: str, shard: int) -> Market | None:
-        """Return a market's hour as a shard recorded it, None where there is no row of it.
+    def market(self, ticker: str) -> Market | None:
+        """Return a market's hour as it is published, None where there is no row of it.
 
         Raises CorruptError where its rows are not of one piece. Cost: about 30 us, and 1 us a group.
         """
-        places = self._fragments(ticker, shard)
+        places = self._fragments(ticker)
         if not places:
             return None
         file, first_row, end_row = self._extent(ticker, places)
         market = Market([group for place in places for group in self._groups(place)], file, first_row, end_row)
+        market.shard = self._value("shard", places[0])
         market.alone = self._alone(places)
         market.tally = self._tally(places)
         market.last_change_us = self._instant("last_change", places[-1])
@@ -140,15 +145,14 @@ class HourCoverage:
         ]
         return market
 
-    def conns(self, shard: int) -> dict[int, Heard]:
-        """Return how far a shard's conns were heard. Cost: a look at each."""
+    def conns(self) -> dict[int, Heard]:
+        """Return how far the conns of every shard were heard. Cost: a look at each."""
         end_us = paths.hour_start_us(self.hour + 1)
         found: dict[int, Heard] = {}
         for place in self._every("conn"):
-            if self._value("shard", place) == shard:
-                goes_on = self._reasons[place] == CONTINUES
-                until_us = end_us if goes_on else self._value("ts_to", place) - 1
-                found[self._value("conn", place)] = Heard(until_us, goes_on)
+            goes_on = self._reasons[place] == CONTINUES
+            until_us = end_us if goes_on else self._value("ts_to", place) - 1
+            found[self._value("conn", place)] = Heard(until_us, goes_on)
         return found
 
     def silences(self) -> dict[int, list[Interval]]:
@@ -158,6 +162,12 @@ class HourCoverage:
             part = (self._value("ts_from", place), self._value("ts_to", place))
             found.setdefault(self._value("conn", place), []).append(part)
         return {conn: sorted(parts) for conn, parts in found.items()}
+
+    @cached_property
+    def feeds(self) -> tuple[list[FeedPart], list[ShardFill]]:
+        """The stretches of the firehoses, and the lapses that were filled in the hour."""
+        first, end = self._places.get(EVERY, (0, 0))
+        return told_parts(self._rows.slice(first, end - first))
 
     def files(self, table: str) -> list[File]:
         """Return the files of a table, in the order of their rows' tickers where there are several."""
@@ -190,11 +200,12 @@ class HourCoverage:
         states = self._rows["state"].slice(first, end - first).to_pylist()
         return [first + at for at, found in enumerate(states) if found == state]
 
-    def _fragments(self, ticker: str, shard: int) -> list[int]:
-        """Return the rows of a market, in order of time."""
+    def _fragments(self, ticker: str) -> list[int]:
+        """Return the rows of a market as it is published, in order of time."""
         first, end = self._places.get(ticker, (0, 0))
         starts, ends = self._columns["ts_from"], self._columns["ts_to"]
-        own = [place for place in range(first, end) if self._columns["shard"][place] == shard]
+        states = self._rows["state"].slice(first, end - first).to_pylist()
+        own = [first + at for at, state in enumerate(states) if state in _PUBLISHED]
         return sorted(own, key=lambda place: (starts[place], ends[place], self._columns["first_row"][place]))
 
     def _extent(self, ticker: str, places: list[int]) -> tuple[str | None, int, int]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
+import pyarrow as pa
+
 from lake import paths
 from query.catalog import Catalog
 from query.folder_rows import FolderRows
@@ -71,6 +73,25 @@ class Log:
         """Return the metadata, up to date."""
         self._catalog.refresh(self.shards)
         return self._catalog
+
+    def metadata_down(self, ticker: str, at_us: int, since_us: int) -> Iterator[pa.Table]:
+        """Yield the rows of markets of each hour from that of an instant down to another's; others' rows among them.
+
+        Raises CorruptError.
+        """
+        in_lake = self._published.metadata() if self._published else {}
+        in_folders = {hour for shard in self.shards for hour in shard.folder_hours()}
+        for hour in sorted(in_folders.union(in_lake), reverse=True):
+            if not paths.hour_of(since_us) <= hour <= paths.hour_of(at_us):
+                continue
+            parts = []
+            if self._published and hour in in_lake:
+                parts += [self._published.of_market("markets", f, ticker) for f in in_lake[hour][-1].files["markets"]]
+            for shard in self.shards:
+                if shard.folders is not None and hour in shard.folder_hours():
+                    parts.append(shard.folders.hours[hour].table("markets"))
+            if parts:
+                yield pa.concat_tables(parts)
 
     def refresh(self) -> None:
         """Take in what is acknowledged and published by now. Cost: nothing within the polling interval."""

@@ -4,7 +4,7 @@ Owns which version of an hour is read, and how much of hours is held in memory. 
 what is held changes no answer. Never decides what an hour says of a market.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,23 +84,22 @@ class Published:
         """Return the last published hour that tells of a conn, None where none does."""
         return self._publications.conn_ends.get(conn)
 
-    def versions(self, shard: int, edition: Edition) -> Mapping[int, Version]:
-        """Return the hours of a shard that an edition has, ascending, each in its version."""
+    def versions(self, edition: Edition) -> Mapping[int, Version]:
+        """Return the hours that an edition has, ascending, each in its version."""
         hours = self._publications.hours
         found = ((hour, _chosen(hours[hour], edition)) for hour in sorted(hours))
-        return {hour: version for hour, version in found if version is not None and shard in version.shards}
+        return {hour: version for hour, version in found if version is not None}
 
-    def hour(self, number: int, version: Version, shard: int) -> PublishedHour:
-        """Return a version of an hour as a shard recorded it. Raises CorruptError.
+    def hour(self, number: int, version: Version) -> PublishedHour:
+        """Return a version of an hour. Raises CorruptError.
 
         Cost: reads the hour's coverage where it is not held, some ms.
         """
-        key = ("hour", number, version.version, shard)
+        key = ("hour", number, version.version)
         found: PublishedHour | None = self._index.get(key)
         if found is None:
             coverage = HourCoverage(number, self._rows(number, version.version))
-            alone = len(version.shards) == 1
-            found = PublishedHour(coverage, version.version, shard, self._files, self._index, alone=alone)
+            found = PublishedHour(coverage, version.version, self._files, self._index)
             self._index.put(key, found, coverage.size_bytes)
         return found
 
@@ -108,9 +107,13 @@ class Published:
         """Return the versions of every published hour, whose files of metadata they name."""
         return self._publications.hours
 
-    def read(self, table: str, file: str) -> pa.Table:
-        """Return a file of the lake. Raises CorruptError."""
-        return parquet.read_file(self._shelf.path(table, file), table)
+    def read(self, table: str, file: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return a file of the lake, with all columns or those named. Raises CorruptError."""
+        return parquet.read_file(self._shelf.path(table, file), table, columns)
+
+    def of_market(self, table: str, file: str, ticker: str) -> pa.Table:
+        """Return a market's rows of a file of the lake. Raises CorruptError. Cost: its row groups with the market."""
+        return self._files.of_market(table, file, ticker)
 
     def _rows(self, hour: int, version: int) -> pa.Table:
         """Return the coverage rows of a version."""

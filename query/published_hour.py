@@ -1,7 +1,7 @@
-"""A published hour of one shard as questions see it: coverage says where, files say what.
+"""A published hour as questions see it: coverage says where, files say what.
 
 Owns how an hour's question becomes reads of row groups. The hour is settled: what its closes withdrew is orphaned or
-left out already, and its rows stand in sort order.
+left out already, and its rows stand in sort order. Of each market it holds one shard's rows.
 """
 
 from bisect import bisect_right
@@ -26,7 +26,6 @@ from query.row_group import EXCHANGE, LEAN, RECEIVED
 from query.rows import BookRows, Numbers, joined
 from query.withdrawal import UNTOUCHED, Settled
 
-_SHARD_BITS = 10
 _CLOCK_COLUMNS = ("conn", "seq", "kind", "ts_recv", "ts_exch")
 _OBJECT_BYTES = 1000
 _AUDIT_BYTES = 100
@@ -36,18 +35,14 @@ _FIRST_ROWS = 512
 class PublishedHour:
     """A HourBook over one version of a published hour; see query.hour_book."""
 
-    def __init__(
-        self, coverage: HourCoverage, version: int, shard: int, files: PartFiles, memory: Memory, *, alone: bool
-    ) -> None:
-        """Read one shard's part of an hour; ``alone`` says that there is no other's. What is derived is kept."""
+    def __init__(self, coverage: HourCoverage, version: int, files: PartFiles, memory: Memory) -> None:
+        """Read a version of an hour; what is derived is kept in ``memory``."""
         self.hour = coverage.hour
         self.version = version
         self.coverage = coverage
-        self._shard = shard
         self._files = files
         self._memory = memory
-        self._alone = alone
-        self._key = (self.hour, version, shard)
+        self._key = (self.hour, version)
         self._conns: dict[int, Heard] | None = None
         self._silences: dict[int, list[Interval]] | None = None
         self._checked = False
@@ -55,7 +50,7 @@ class PublishedHour:
     def heard(self, conn: int) -> Heard | None:
         """Return how far a conn was heard in the hour, None where it was not."""
         if self._conns is None:
-            self._conns = self.coverage.conns(self._shard)
+            self._conns = self.coverage.conns()
         return self._conns.get(conn)
 
     def heard_until_us(self) -> int | None:
@@ -74,7 +69,7 @@ class PublishedHour:
         key = ("market", *self._key, ticker)
         found: Market | None = self._memory.get(key)
         if found is None:
-            found = self.coverage.market(ticker, self._shard)
+            found = self.coverage.market(ticker)
             if found is not None:
                 self._memory.put(key, found, found.size_bytes)
         return found
@@ -167,7 +162,7 @@ class PublishedHour:
         found: pa.Table | None = self._memory.get(key)
         if found is None:
             parts = [self._files.of_market("trades", file.name, ticker) for file in self.coverage.files("trades")]
-            found = self._own(pa.concat_tables(parts)) if parts else None
+            found = pa.concat_tables(parts) if parts else None
             if found is None:
                 return
             self._memory.put(key, found, found.nbytes + _OBJECT_BYTES)
@@ -185,7 +180,7 @@ class PublishedHour:
         """Return what a conn's changes show. Cost: one reading of five columns of the hour, once while it is kept."""
         if self.heard(conn) is None:
             return None
-        key = ("clocks", *self._key[:2])
+        key = ("clocks", *self._key)
         clocks: dict[int, FileClock] | None = self._memory.get(key)
         if clocks is None:
             clocks = self._clocks()
@@ -199,7 +194,7 @@ class PublishedHour:
             parts = [self._files.whole("audits", file.name) for file in self.coverage.files("audits")]
             if not parts:
                 return None
-            kept = _Audits(self._own(pa.concat_tables(parts)))
+            kept = _Audits(pa.concat_tables(parts))
             self._memory.put(key, kept, kept.size_bytes)
         return kept
 
@@ -234,13 +229,6 @@ class PublishedHour:
             right &= lean or (rows.conn[at] == base.conn and rows.kind[at] == base.kind)
         if not right:
             raise CorruptError(file, base.first_row, f"row {base.first_row} is not the base that coverage names")
-
-    def _own(self, rows: pa.Table) -> pa.Table:
-        """Return the rows of the shard's conns."""
-        if self._alone:
-            return rows
-        shards = np.bitwise_and(integers(rows["conn"]), (1 << _SHARD_BITS) - 1)
-        return rows.filter(pa.array(shards == self._shard))
 
 
 _from_us = attrgetter("from_us")

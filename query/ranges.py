@@ -5,35 +5,25 @@ gap. Order: (ts_recv, conn, seq, kind); rows equal in these are one group, and n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from book.errors import ApiError
 from book.records import Reason
+from lake import paths
 from query import cursor as cursors
 from query.catalog import MarketVersion
 from query.coverage import Ledger, known_market, late_start
+from query.feeds import feed_line
 from query.gap import Gap
-from query.intervals import Intervals
 from query.log import Log
 from query.scan import ChangeRow, TradeRow, changes_from, trades_from
-from query.shard import ShardLog
+from query.shard import ShardLog, shard_of
 from query.timeline import window
 
 WhyEmpty = Literal["no_activity", "not_recorded", "pending"]
 Row = TypeVar("Row", ChangeRow, TradeRow)
 
-_BOOK_ONLY = frozenset(
-    {
-        Reason.SEQ_GAP,
-        Reason.AUDIT_MISMATCH,
-        Reason.NEGATIVE_LEVEL,
-        Reason.UNREPRESENTABLE,
-        Reason.CHANNEL_ERROR,
-        Reason.MOVED,
-    }
-)
-"""Gaps of a book in which trades went on being heard."""
 _FOR_EVER_US = 1 << 60
 
 
@@ -41,7 +31,8 @@ _FOR_EVER_US = 1 << 60
 class Page(Generic[Row]):
     """A page of rows, and of the whole range: whether it is ``complete``, its gaps, why it is empty if it is.
 
-    ``complete`` is true where every instant of the range in which the market lived is known.
+    ``complete`` is true where every instant of the range in which the market lived is known, and, of changes, where
+    the record is one shard's throughout: a gap of no length, ``shard_switch``, says where it goes on from another's.
     """
 
     rows: list[Row]
@@ -71,6 +62,9 @@ def deltas(
     with log.asked():
         market, place = known_market(log, ticker), _place(cursor, asked, start_us, end_us)
         view = _View(log, ticker, start_us, end_us, market, place)
+        if place and view.shard.published_from(paths.hour_of(place.ts_us), ticker) not in (None, shard_of(place.conn)):
+            # Two shards receive a change at different instants: what follows a row of one is not told by the other.
+            raise ApiError("invalid_cursor", "its hour was published from another shard since: ask from the hour on")
         rows = changes_from(view.shard, ticker, place.ts_us if place else start_us, end_us, orphans=orphans)
         return _page(rows, view, limit, place, asked)
 
@@ -80,13 +74,14 @@ def trades(
 ) -> Page[TradeRow]:
     """Return a market's trades received in [start_us, end_us), about ``limit`` at a time, each trade_id once.
 
-    Raises ApiError market_not_found, invalid_cursor. Cost: decodes the market's batches of the page.
+    Those follow that were learned later and that the exchange stamped in the range. A gap that was filled so counts as
+    complete. Raises ApiError market_not_found, invalid_cursor. Cost: decodes the market's batches of the page.
     """
     asked = cursors.question("trades", ticker)
     with log.asked():
-        market, place = known_market(log, ticker), _place(cursor, asked, start_us, end_us)
-        view = _View(log, ticker, start_us, end_us, market, place, heard=True)
-        rows = trades_from(view.shard, ticker, place.ts_us if place else start_us, end_us)
+        market, place = known_market(log, ticker), _place(cursor, asked, start_us, _FOR_EVER_US)
+        view = _TradesView(log, ticker, start_us, end_us, market, place)
+        rows = trades_from(view.shard, ticker, start_us, end_us, after_us=place.ts_us if place else start_us)
         return _page(rows, view, limit, place, asked)
 
 
@@ -101,15 +96,13 @@ class _View:
         end_us: int,
         market: MarketVersion | None,
         place: cursors.Cursor | None,
-        *,
-        heard: bool = False,
     ) -> None:
         self._ticker = ticker
         self._start_us = start_us
         self._end_us = end_us
         self._market = market
-        self._heard = heard
         self._ledgers: dict[int, Ledger] = {}
+        self._known_until_us: dict[int, int | None] = {}
         self.pin = place.pin if place else log.pin()
         self.shard = self._chosen(log.pinned(self.pin), place)
 
@@ -130,15 +123,18 @@ class _View:
         """Return whether the range is complete, its gaps, and why it would be empty."""
         found = self._ledger(self.shard)
         missing = found.known.missing(*self._life(found))
+        switched = any(gap.reason == Reason.SHARD_SWITCH and gap.from_us == gap.to_us for gap in found.gaps)
         gaps = [
             gap for gap in found.gaps if gap.from_us < self._end_us and (gap.to_us or _FOR_EVER_US) > self._start_us
         ]
-        why: WhyEmpty = "no_activity"
-        if not self._known_us(found):
-            last = found.spans[-1] if found.spans else None
-            pending = last is not None and last.to_us is None and last.known_until_us < self._end_us
-            why = "pending" if pending else "not_recorded"
-        return not missing, gaps, why
+        return not missing and not switched, gaps, self._why(found)
+
+    def _why(self, found: Ledger) -> WhyEmpty:
+        if self._known_us(found):
+            return "no_activity"
+        last = found.spans[-1] if found.spans else None
+        pending = last is not None and last.to_us is None and last.known_until_us < self._end_us
+        return "pending" if pending else "not_recorded"
 
     def _life(self, found: Ledger) -> tuple[int, int]:
         """Return the part of the range in which the market lived: nothing is missing outside it."""
@@ -155,17 +151,45 @@ class _View:
     def _known_us(self, found: Ledger) -> int:
         return sum(to_us - from_us for from_us, to_us in found.known.within(self._start_us, self._end_us))
 
+    def _inside(self, ts_us: int) -> bool:
+        return self._start_us < ts_us < self._end_us
+
     def _ledger(self, shard: ShardLog) -> Ledger:
         found = self._ledgers.get(shard.shard)
         if found is None:
-            line = window(shard, self._ticker, self._start_us, self._end_us)
-            book_only = [gap for gap in line.gaps if self._heard and gap.reason in _BOOK_ONLY]
-            heard = [(gap.from_us, gap.to_us or _FOR_EVER_US) for gap in book_only]
-            lost = [gap for gap in line.gaps if gap not in book_only]
-            late = late_start(self._ticker, self._market, line.spans)
-            known = Intervals(sorted([*line.known, *heard])) if heard else line.known
-            found = self._ledgers[shard.shard] = Ledger(line.spans, [*late, *lost], known)
+            found = self._ledgers[shard.shard] = self._read(shard)
         return found
+
+    def _read(self, shard: ShardLog) -> Ledger:
+        line = window(shard, self._ticker, self._start_us, self._end_us)
+        late = late_start(self._ticker, self._market, line.spans)
+        # The succession of changes counts: it is not claimed where another shard's record goes on.
+        switches = [gap for gap in line.switches if self._inside(gap.from_us)]
+        gaps = [*late, *sorted([*line.gaps, *switches], key=lambda gap: gap.from_us)]
+        return Ledger(line.spans, gaps, line.known)
+
+
+class _TradesView(_View):
+    """What a range of trades knows of itself: by the firehose of trades, not by the market's book."""
+
+    def _read(self, shard: ShardLog) -> Ledger:
+        spans = window(shard, self._ticker, self._start_us, self._end_us).spans
+        line = feed_line(shard, "trades", self._start_us, self._end_us)
+        known = line.complete()
+        start_us, end_us = self._life(Ledger(spans, [], known))
+        gaps = [
+            replace(gap, ticker=self._ticker)
+            for gap in line.gaps
+            if gap.from_us < end_us and (gap.to_us or _FOR_EVER_US) > start_us
+        ]
+        self._known_until_us[shard.shard] = line.known_until_us
+        return Ledger(spans, gaps, known)
+
+    def _why(self, found: Ledger) -> WhyEmpty:
+        if self._known_us(found):
+            return "no_activity"
+        until_us = self._known_until_us[self.shard.shard]
+        return "pending" if until_us is not None and until_us < self._end_us else "not_recorded"
 
 
 def _place(cursor: str | None, asked: int, start_us: int, end_us: int) -> cursors.Cursor | None:

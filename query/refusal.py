@@ -25,7 +25,7 @@ def refusal(log: Log, ticker: str, ts_us: int, found: Sequence[Finding], *, then
     says that ``found`` is what stood at an earlier time: metadata, which is as of now, has no part in it.
     """
     states = [state for _, state in found]
-    market = None if then else log.catalog.markets.get(ticker)
+    market = None if then else log.catalog.market(ticker)
     closed = [state.closed_us for state in states if isinstance(state, Ended)]
     missing = any(isinstance(state, Missing | Lapsed) for state in states)
     if closed or (missing and market and market.is_over(ts_us)):
@@ -94,7 +94,7 @@ def _no_data(log: Log, ticker: str, ts_us: int, states: Sequence[State | Lapsed]
     if firsts:
         message = f"{ticker} is recorded from {instant_text(min(firsts))} on"
         return ApiError("no_data_available", message, reason="before_first_data", earliest=min(firsts))
-    if ticker not in log.catalog.markets and not any(shard.knows(ticker) for shard in log.shards):
+    if not log.catalog.has_market(ticker) and not any(shard.knows(ticker) for shard in log.shards):
         return ApiError("market_not_found", f"no market has the ticker {ticker}")
     message = f"the order book of {ticker} was not recorded up to {instant_text(ts_us)}"
     return ApiError("no_data_available", message, reason="not_recorded", earliest=None)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from book.records import Kind
 from lake import paths
 from lake.journal.reader import NO_INSTANT
+from query.feeds import fills_near
 from query.group import POS_HOUR_BITS
 from query.rows import PRICE_MASK, SIDE_BITS, BookRows
 from query.shard import ShardLog
@@ -96,17 +97,47 @@ def changes_from(shard: ShardLog, ticker: str, start_us: int, end_us: int, *, or
         yield from waiting
 
 
-def trades_from(shard: ShardLog, ticker: str, start_us: int, end_us: int) -> Iterator[TradeRow]:
+def trades_from(
+    shard: ShardLog, ticker: str, start_us: int, end_us: int, *, after_us: int | None = None
+) -> Iterator[TradeRow]:
     """Yield a market's trades received in [start_us, end_us) in order, each trade_id once, the earliest.
 
-    Cost: decodes batches or row groups as rows are asked for, from two minutes before the start.
+    Behind them come those that were learned later, when a lapse was filled, and that the exchange stamped in the range.
+    With ``after_us`` trades received before that instant are left out. Cost: decodes batches or row groups as rows are
+    asked for, from two minutes before the start; where a lapse near the range was filled, the trades of the range
+    once more, and of the hours of the fills.
     """
+    yield from _received(shard, ticker, max(start_us, after_us or start_us), end_us)
+    hours = dict.fromkeys(hour for hour, _ in fills_near(shard, "trades", start_us, end_us))
+    if not hours:
+        return
+    seen = {row.trade_id for row in _received(shard, ticker, start_us - _TWICE_WITHIN_US, end_us)}
+    learned = [
+        row
+        for hour in hours
+        for table, _ in shard.book(hour).trades(ticker, *_bounds(hour))
+        for row in _trade_rows(ticker, table)
+        if row.source == "rest" and row.ts_us >= end_us and start_us <= (row.ts_exch_us or 0) < end_us
+    ]
+    yield from _once(sorted(learned, key=_trade_place), seen, after_us or start_us)
+
+
+def _trade_place(row: TradeRow) -> tuple[tuple[int, int, int, int], str]:
+    """Return a trade's place; those learned at once have no numbers, and are told apart by their ids."""
+    return row.key, row.trade_id
+
+
+def _bounds(hour: int) -> tuple[int, int]:
+    return paths.hour_start_us(hour), paths.hour_start_us(hour + 1)
+
+
+def _received(shard: ShardLog, ticker: str, start_us: int, end_us: int) -> Iterator[TradeRow]:
     seen: set[str] = set()
     for hour in shard.hours_between(start_us - _TWICE_WITHIN_US, end_us - 1):
         waiting: list[TradeRow] = []
         for table, until_us in shard.book(hour).trades(ticker, start_us - _TWICE_WITHIN_US, end_us):
             waiting += [row for row in _trade_rows(ticker, table) if row.ts_us < end_us]
-            waiting.sort(key=lambda row: row.key)
+            waiting.sort(key=_trade_place)
             safe = _count_before(waiting, until_us)
             yield from _once(waiting[:safe], seen, start_us)
             del waiting[:safe]

@@ -7,6 +7,8 @@ from bisect import bisect_left, bisect_right
 
 from book.records import HOUR_US
 from lake import paths
+from lake.journal.flush import FeedMark
+from lake.settling.feeds import FeedPart, ShardFill
 from query.folders import Folders
 from query.history import History
 from query.intervals import Interval, Intervals
@@ -14,7 +16,13 @@ from query.published import NOW, Edition, Published
 from query.shard_hours import ShardHours
 
 _KEPT_HISTORIES = 20_000
+_SHARD_BITS = 10
 _NOTHING = Intervals()
+
+
+def shard_of(conn: int) -> int:
+    """Return the shard that a conn is of, as its number says."""
+    return conn & ((1 << _SHARD_BITS) - 1)
 
 
 class ShardLog(ShardHours):
@@ -34,6 +42,26 @@ class ShardLog(ShardHours):
         super().refresh()
         if self._seen != before:
             self._heard = {}
+
+    def feed_mark(self, channel: str) -> FeedMark | None:
+        """Return how far a firehose is known by the folders, None where none tells."""
+        return self.folders.feed_mark(channel) if self.folders else None
+
+    def feed_parts(self, hour: int, channel: str) -> list[FeedPart]:
+        """Return the stretches of a firehose in one of the hours, ascending; as published, they may be another shard's.
+
+        Cost: nothing but where the hour's coverage is not held.
+        """
+        if hour in self._versions:
+            parts, _ = self._hour(hour).coverage.feeds
+            return sorted((part for part in parts if part.channel == channel), key=lambda part: part.from_us)
+        return self.folders.feed_parts(hour, channel) if self.folders else []
+
+    def fills(self, hour: int) -> list[ShardFill]:
+        """Return the lapses of firehoses that were filled in one of the hours."""
+        if hour in self._versions:
+            return self._hour(hour).coverage.feeds[1]
+        return [ShardFill(self.shard, fill) for fill in self.folders.hours[hour].fills] if self.folders else []
 
     def history(self, ticker: str) -> History:
         """Return the walk over a market's groups."""
@@ -55,11 +83,24 @@ class ShardLog(ShardHours):
         found = self._heard.get(conn)
         if found is None:
             found = self._heard_in_lake(conn, paths.hour_of(since_us))
+            if found is not None and not self.owns(conn):
+                found = self._seen_here(found, since_us)
             if found is not None:
                 self._heard[conn] = found
         return max(
             (each for each in (found, mark[0].last_frame_us if mark else None) if each is not None), default=None
         )
+
+    def _seen_here(self, heard_us: int, since_us: int) -> int:
+        """Return up to when another shard's rows are seen here: the end of the published hours that are read."""
+        place = bisect_left(self._overtaken, paths.hour_of(since_us))
+        missing = self._overtaken[place : place + 1]
+        end_us = paths.hour_start_us(missing[0]) if missing else heard_us + 1
+        return min(heard_us - (heard_us % HOUR_US == 0), end_us - 1)
+
+    def owns(self, conn: int) -> bool:
+        """Say whether a conn is one of this shard's."""
+        return shard_of(conn) == self.shard
 
     def heard_until(self) -> int | None:
         """Return the last stamp heard on any conn, None where nothing was recorded."""

@@ -1,7 +1,8 @@
 """Which hours of a shard there are, and where each is read from.
 
-Owns the choice between a published hour and a folder, and which hours a walk over a market's record visits. An edition
-may be another than the newest (query.published). Never answers a question.
+Owns the choice between a published hour and a folder, and which hours a walk over a market's record visits. A published
+hour is the same to every shard: each market's rows in it are of the one that was chosen. Folders are the shard's own.
+An edition may be another than the newest (query.published). Never answers a question.
 """
 
 from bisect import bisect_left, bisect_right
@@ -31,14 +32,22 @@ class ShardHours:
         self._numbers: list[int] = []
         self._in_lake: list[int] = []
         self._in_folders: list[int] = []
+        self._overtaken: list[int] = []
+        """The published hours that the shard's own folder came too late for, ascending."""
         self._seen: tuple[int, int] | None = None
 
     def refresh(self) -> None:
         """Take in which hours there are now. Cost: nothing where none came and none was published."""
         published, folders = self._published, self.folders
         if published and (self._seen is None or published.changes != self._seen[0]):
-            self._versions = published.versions(self.shard, self._edition)
+            editions = published.versions(self._edition)
+            self._versions = {
+                hour: version
+                for hour, version in published.versions(self._edition).items()
+                if self._counts(hour, version)
+            }
             self._in_lake = list(self._versions)
+            self._overtaken = [hour for hour in editions if hour not in self._versions]
         if folders and self._edition == NOW:
             folders.refresh(self._versions)
         seen = (published.changes if published else 0, len(folders.unpublished) if folders else 0)
@@ -46,6 +55,20 @@ class ShardHours:
             self._seen = seen
             self._in_folders = folders.unpublished if folders else []
             self._numbers = sorted({*self._in_lake, *self._in_folders})
+
+    def _counts(self, hour: int, version: Version) -> bool:
+        """Say whether a published hour is read: not where the shard's own folder came too late for it."""
+        late = self.folders is not None and self.shard not in version.shards and self._edition == NOW
+        return not (late and self.folders and self.folders.has(hour))
+
+    def stands(self, close: Group, ticker: str) -> bool:
+        """Say whether a close counts in its hour: not where the market is published there from another shard."""
+        return self.published_from(paths.hour_of(close.ts_us), ticker) in (None, self.shard)
+
+    def published_from(self, hour: int, ticker: str) -> int | None:
+        """Return the shard that a market is published from in an hour, None where it is not."""
+        market = self._hour(hour).market(ticker) if hour in self._versions else None
+        return None if market is None else market.shard
 
     @property
     def changes(self) -> int:
@@ -149,7 +172,7 @@ class ShardHours:
 
     def _hour(self, number: int) -> PublishedHour:
         assert self._published is not None  # noqa: S101 - it has versions
-        return self._published.hour(number, self._versions[number], self.shard)
+        return self._published.hour(number, self._versions[number])
 
 
 def _last(numbers: Sequence[int], end: int) -> int | None:

@@ -12,7 +12,7 @@ from query.gap import Gap
 from query.group import Group
 from query.history import History
 from query.intervals import Intervals
-from query.shard import ShardLog
+from query.shard import ShardLog, shard_of
 from query.state import ENDS
 
 _FOR_EVER_US = 1 << 60
@@ -39,11 +39,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The spans and gaps of a market in one shard, ascending; ``known`` are the stretches of complete books."""
+    """The spans and gaps of a market in one shard, ascending; ``known`` are the stretches of complete books.
+
+    ``switches`` are gaps of no length where the record goes on from another shard's: the book is known on both sides,
+    and that the changes follow on one another is not claimed.
+    """
 
     spans: list[Span]
     gaps: list[Gap]
     known: Intervals
+    switches: list[Gap]
 
 
 def timeline(log: ShardLog, ticker: str) -> Timeline:
@@ -92,6 +97,7 @@ class _Walk:
         self._spans: list[Span] = []
         self._gaps: list[Gap] = []
         self._known = Intervals()
+        self._switches: list[Gap] = []
         self._base: Group | None = None
         self._gap: Gap | None = None
         self._over = False
@@ -113,7 +119,10 @@ class _Walk:
             self._close(last)
             return
         if self._base is not None and self._base.conn != last.conn:
-            self._end(last.ts_us, Reason.MOVED, None)
+            switched = shard_of(self._base.conn) != shard_of(last.conn)
+            self._end(last.ts_us, Reason.SHARD_SWITCH if switched else Reason.MOVED, None)
+            if switched:
+                self._switches.append(Gap(self._ticker, last.ts_us, last.ts_us, Reason.SHARD_SWITCH, last.conn))
         if self._base is None:
             self._end_gap(last.ts_us)
             self._base = last
@@ -126,7 +135,7 @@ class _Walk:
         if self._gap is not None:
             self._gaps.append(self._gap)
         self._gaps.sort(key=lambda gap: gap.from_us)
-        return Timeline(self._spans, self._gaps, self._known)
+        return Timeline(self._spans, self._gaps, self._known, self._switches)
 
     def _close(self, close: Group) -> None:
         if self._base is not None:
@@ -149,7 +158,7 @@ class _Walk:
         known_to_us = last_us + 1 if to_us is None else min(to_us, last_us + 1)
         if to_us is not None and to_us <= base.ts_us:
             return
-        span = Span(self._log.shard, base.conn, base.ts_us, to_us, reason, base.seq, seq, known_to_us - 1)
+        span = Span(shard_of(base.conn), base.conn, base.ts_us, to_us, reason, base.seq, seq, known_to_us - 1)
         self._spans.append(span)
         quiet = Intervals(self._log.silences(base.conn, base.ts_us, self._limit_us(base.conn, known_to_us)))
         self._gaps += [Gap(self._ticker, *silence, Reason.STALL, base.conn) for silence in quiet]

@@ -3,7 +3,7 @@
 A Protocol, so that the server can be tested without a log. Times are integer microseconds, ranges half-open.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,8 @@ from query import coverage as recorded
 from query import markets as listed
 from query import point, ranges
 from query.corrections import CorrectionPage, CorrectionReader
-from query.coverage import Coverage, GapPage
+from query.coverage import Coverage, FeedName, GapPage
+from query.feeds import FeedLine
 from query.log import Log
 from query.markets import MarketFilter, MarketPage, MarketView
 from query.point import BookAnswer, Clock, OnGap
@@ -52,6 +53,14 @@ class Questions(Protocol):
         self, ticker: str | None, start_us: int | None, end_us: int | None, limit: int, cursor: str | None
     ) -> GapPage:
         """Return a page of gaps, of all markets where none is named; a bound that is None bounds nothing."""
+
+    def feed_gaps(
+        self, channels: Sequence[FeedName], start_us: int | None, end_us: int | None, limit: int, cursor: str | None
+    ) -> GapPage:
+        """Return a page of the gaps of firehoses; a bound that is None bounds nothing."""
+
+    def feed_coverage(self, channel: FeedName) -> FeedLine:
+        """Return when a firehose is known, and its gaps."""
 
     def markets(self, chosen: MarketFilter, limit: int | None, cursor: str | None) -> MarketPage:
         """Return a page of markets; without a limit as many as a page may hold."""
@@ -115,6 +124,19 @@ class LogQuestions:
         start_us = _BEGINNING_US if start_us is None else start_us
         end_us = _FOR_EVER_US if end_us is None else end_us
         return recorded.gaps(self._log, start_us, end_us, ticker=ticker, limit=limit, cursor=cursor)
+
+    def feed_gaps(
+        self, channels: Sequence[FeedName], start_us: int | None, end_us: int | None, limit: int, cursor: str | None
+    ) -> GapPage:
+        """Ask ``query.coverage.feed_gaps``."""
+        start_us = _BEGINNING_US if start_us is None else start_us
+        end_us = _FOR_EVER_US if end_us is None else end_us
+        return recorded.feed_gaps(self._log, channels, start_us, end_us, limit=limit, cursor=cursor)
+
+    def feed_coverage(self, channel: FeedName) -> FeedLine:
+        """Ask ``query.coverage.feed_coverage``."""
+        with self._log.asked() as shards:
+            return recorded.feed_coverage(shards, channel, _BEGINNING_US, _FOR_EVER_US)
 
     def markets(self, chosen: MarketFilter, limit: int | None, cursor: str | None) -> MarketPage:
         """Ask ``query.markets.markets``."""

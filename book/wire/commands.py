@@ -12,12 +12,13 @@ import msgspec
 from book.errors import CommandError
 
 ORDERBOOK, TRADE, TICKER, LIFECYCLE = "orderbook_delta", "trade", "ticker", "market_lifecycle_v2"
+COMBO_LIFECYCLE = "multivariate_market_lifecycle"
 ADD_MARKETS, DELETE_MARKETS, GET_SNAPSHOT = "add_markets", "delete_markets", "get_snapshot"
 
 CHANNELS = frozenset(
     {
-        ORDERBOOK, TRADE, TICKER, LIFECYCLE, "fill", "market_positions", "multivariate_market_lifecycle",
-        "communications", "order_group_updates", "user_orders", "cfbenchmarks_value", "cfbenchmarks_value_5hz",
+        ORDERBOOK, TRADE, TICKER, LIFECYCLE, "fill", "market_positions", COMBO_LIFECYCLE, "communications",
+        "order_group_updates", "user_orders", "cfbenchmarks_value", "cfbenchmarks_value_5hz",
         "pyth_value",
     }
 )  # fmt: skip

@@ -163,6 +163,16 @@ def _optional_contracts(body: Fields, *names: str) -> int | None:
     return None
 
 
+def _optional_dollars(body: Fields, name: str) -> int | None:
+    """Return a number of whole dollars that may be left out. Raises FrameError where it is none."""
+    if body.get(name) in (None, ""):
+        return None
+    value = _number(body, name)
+    if value is None:
+        raise FrameError(f"{name} is not a whole number of dollars")
+    return value
+
+
 def _ladder(body: Fields, name: str, side: Side, use_yes_price: bool) -> list[Level]:
     key = next((key for key in (f"{name}_dollars_fp", f"{name}_dollars", name) if body.get(key) is not None), None)
     if key is None:
@@ -255,8 +265,8 @@ def _ticker(envelope: Fields, body: Fields, _: bool) -> Ticker:
         last_trade_qty_e2=_optional_contracts(body, "last_trade_size_fp"),
         volume_e2=_optional_contracts(body, "volume_fp", "volume"),
         open_interest_e2=_optional_contracts(body, "open_interest_fp", "open_interest"),
-        dollar_volume=_number(body, "dollar_volume"),
-        dollar_open_interest=_number(body, "dollar_open_interest"),
+        dollar_volume=_optional_dollars(body, "dollar_volume"),
+        dollar_open_interest=_optional_dollars(body, "dollar_open_interest"),
         ts_exch_us=exchange_time_us(body.get("time") or body.get("ts"), body.get("ts_ms")),
     )
 

@@ -4,6 +4,7 @@ Owns their field names and units: times in whole Unix seconds, values in dollars
 market changes state is for whoever runs the venue.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +70,26 @@ def activated(ticker: str) -> Body:
 def close_date_updated(ticker: str, close_us: int) -> Body:
     """Return a new closing time."""
     return {"event_type": "close_date_updated", "market_ticker": ticker, "close_ts": close_us // 1_000_000}
+
+
+def metadata_updated(ticker: str, *, floor_strike: str, yes_sub_title: str) -> Body:
+    """Return a strike and a sub-title made known late."""
+    return {
+        "event_type": "metadata_updated",
+        "market_ticker": ticker,
+        "floor_strike": Decimal(floor_strike),
+        "yes_sub_title": yes_sub_title,
+    }
+
+
+def price_level_structure_updated(ticker: str, name: str, price_ranges: Iterable[dict[str, str]]) -> Body:
+    """Return a new grid of prices; what rests off it stays."""
+    return {
+        "event_type": "price_level_structure_updated",
+        "market_ticker": ticker,
+        "price_level_structure": name,
+        "price_ranges": list(price_ranges),
+    }
 
 
 def determined(ticker: str, result: str, settlement_value_e4: int, at_us: int) -> Body:

@@ -24,19 +24,6 @@ _decode = msgspec.json.Decoder(Any, float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _SIDES = {"yes": int(Side.YES), "no": int(Side.NO), "bid": int(Side.YES), "ask": int(Side.NO)}
 _SIDE_TEXT = ("yes", "no")
-_LASTING_DOLLARS = frozenset({"notional_value_dollars", "settlement_value_dollars", "settlement_floor_dollars"})
-_MOVING_HEADS = (
-    "yes_bid",
-    "yes_ask",
-    "no_bid",
-    "no_ask",
-    "last_price",
-    "previous_",
-    "volume",
-    "open_interest",
-    "liquidity",
-)
-_MOVING = frozenset({"updated_time", "last_updated_ts"})
 
 
 class MarketDoc(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +53,7 @@ class MarketDoc(msgspec.Struct, frozen=True, kw_only=True):
     rules_primary: str = ""
     rules_secondary: str = ""
     updated_us: int | None = None
+    exchange_index: int = 0
     raw: Document = msgspec.field(default_factory=dict)
 
 
@@ -89,6 +77,7 @@ class EventDoc(msgspec.Struct, frozen=True, kw_only=True):
     category: str | None = None
     mutually_exclusive: bool | None = None
     strike_us: int | None = None
+    updated_us: int | None = None
     raw: Document = msgspec.field(default_factory=dict)
 
 
@@ -99,6 +88,7 @@ class SeriesDoc(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     category: str | None = None
     frequency: str = ""
+    updated_us: int | None = None
     raw: Document = msgspec.field(default_factory=dict)
 
 
@@ -146,17 +136,6 @@ def time_text(time_us: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}Z"
 
 
-def lasting_fields(document: Mapping[str, Any]) -> Document:
-    """Return a document without the fields that move with trading, so that two versions compare by what they mean."""
-    return {name: value for name, value in document.items() if not _moves(name)}
-
-
-def _moves(name: str) -> bool:
-    if name in _LASTING_DOLLARS:
-        return False
-    return name.startswith(_MOVING_HEADS) or name.endswith(("_dollars", "_fp")) or name in _MOVING
-
-
 def decode_market(document: Mapping[str, Any]) -> MarketDoc:
     """Read a market. Raises FrameError, with the ticker where there is one, for a field of the wrong kind."""
     try:
@@ -186,6 +165,7 @@ def decode_market(document: Mapping[str, Any]) -> MarketDoc:
             rules_primary=_optional(document, "rules_primary", str) or "",
             rules_secondary=_optional(document, "rules_secondary", str) or "",
             updated_us=_time(document, "updated_time"),
+            exchange_index=_optional(document, "exchange_index", int) or 0,
             raw=dict(document),
         )
     except (UnrepresentableError, KeyError, TypeError, ValueError) as error:
@@ -230,6 +210,7 @@ def decode_event(document: Mapping[str, Any]) -> EventDoc:
             category=_optional(document, "category", str),
             mutually_exclusive=_optional(document, "mutually_exclusive", bool),
             strike_us=_time(document, "strike_date"),
+            updated_us=_time(document, "last_updated_ts"),
             raw={name: value for name, value in document.items() if name != "markets"},
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -255,6 +236,7 @@ def decode_series(document: Mapping[str, Any]) -> SeriesDoc:
             title=_optional(document, "title", str) or "",
             category=_optional(document, "category", str),
             frequency=_optional(document, "frequency", str) or "",
+            updated_us=_time(document, "last_updated_ts"),
             raw=dict(document),
         )
     except (KeyError, TypeError, ValueError) as error:

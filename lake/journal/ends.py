@@ -22,7 +22,8 @@ class End(msgspec.Struct, frozen=True):
     ``flush`` is the number of the last flush that counts: closes logged in later folders up to it belong to the hour.
     ``segments`` are the files of the hour's folder that flushes name. ``conns`` are the marks, as of that flush, of
     every conn that the folder names (key: the conn as text); each is closed or heard at or past the hour's end.
-    ``reach`` lists the earlier hours that closes logged in this hour's folder are stamped in, ascending.
+    ``reach`` lists the earlier hours that closes logged in this hour's folder are stamped in, ascending. ``epoch`` is
+    that of the process that wrote it, 0 where it had none.
     """
 
     shard: int
@@ -31,6 +32,7 @@ class End(msgspec.Struct, frozen=True):
     segments: list[str]
     conns: dict[str, ConnMark]
     reach: list[int]
+    epoch: int = 0
 
 
 _encoder = msgspec.json.Encoder()

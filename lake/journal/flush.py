@@ -8,6 +8,7 @@ A line is the record as JSON, a tab, the crc32 of that JSON as 8 hex digits, a n
 
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,12 +52,60 @@ class Silence(NamedTuple):
     to_us: int
 
 
+class FeedMark(NamedTuple):
+    """How far a firehose is known: what was received of it in [since_us, known_us] is in the log, but for its lapses.
+
+    ``conn`` is its subscription, the last one where it is not ``up``; then ``reason`` says why. While it is up, what is
+    heard on its conn later makes more of it known, without another mark.
+    """
+
+    conn: int
+    known_us: int
+    up: int
+    since_us: int
+    reason: str = ""
+
+    @property
+    def lapse_us(self) -> int:
+        """Where a lapse begins where nothing follows: at the last frame heard, whose stamp a lost one may have had."""
+        return self.known_us if self.up else self.known_us + 1
+
+
+def heard_on(mark: FeedMark, conns: Mapping[int, ConnMark]) -> FeedMark:
+    """Return a firehose's mark up to the last frame heard on its conn, while that is up."""
+    heard = conns.get(mark.conn)
+    if heard is None or not mark.up:
+        return mark
+    return mark._replace(known_us=max(mark.known_us, heard.last_frame_us))
+
+
+class Lapse(NamedTuple):
+    """A stretch [from_us, to_us) that has ended, in which rows of a firehose may be missing; ``conn`` was its last."""
+
+    channel: str
+    conn: int
+    from_us: int
+    to_us: int
+    reason: str
+
+
+class Fill(NamedTuple):
+    """A lapse whose rows were asked for later: ``rows`` of them were missing, and stand in the log by this flush."""
+
+    channel: str
+    conn: int
+    from_us: int
+    to_us: int
+    rows: int
+
+
 class FlushRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One acknowledgement.
 
     ``n`` grows by one a record within a shard. ``at_us`` is the clock that stamps records. ``tables`` names those
     that grew, one segment each. ``conns`` names every conn that is up, and those that ended since the last record
     (key: the conn as text). ``reach`` lists the hours before this file's that a close of this flush is stamped in.
+    ``feeds`` has, by table, the mark of each firehose whose subscription changed; an hour's first record has them all.
     A group of rows never spans two flushes.
     """
 
@@ -66,6 +115,9 @@ class FlushRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     conns: dict[str, ConnMark] = {}
     silences: list[Silence] = []
     reach: list[int] = []
+    feeds: dict[str, FeedMark] = {}
+    lapses: list[Lapse] = []
+    fills: list[Fill] = []
 
 
 _OPENING = b'{"n":'

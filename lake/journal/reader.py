@@ -25,7 +25,7 @@ from lake import paths
 from lake.journal import framing
 from lake.journal.batches import BatchList, Ints
 from lake.journal.files import OpenFiles
-from lake.journal.flush import ConnMark, FlushRecord, FlushTail, Silence
+from lake.journal.flush import ConnMark, FeedMark, Fill, FlushRecord, FlushTail, Lapse, Silence
 from lake.schemas import TABLES
 
 NO_INSTANT = -(1 << 63)
@@ -47,6 +47,10 @@ class Hour:
         self.conns: dict[int, ConnMark] = {}
         """The last mark of every conn that this hour names."""
         self.silences: list[Silence] = []
+        self.feeds: dict[str, FeedMark] = {}
+        """The last mark of every firehose that this hour names."""
+        self.lapses: list[Lapse] = []
+        self.fills: list[Fill] = []
         self.reach: set[int] = set()
         """Earlier hours that closes logged here are stamped in."""
         self._files = files or OpenFiles()
@@ -65,6 +69,9 @@ class Hour:
             for conn, mark in record.conns.items():
                 self.conns[int(conn)] = mark
             self.silences.extend(record.silences)
+            self.feeds |= record.feeds
+            self.lapses.extend(record.lapses)
+            self.fills.extend(record.fills)
             self.reach.update(record.reach)
             for table, extent in record.tables.items():
                 pending = self._pending.setdefault(table, array("q"))

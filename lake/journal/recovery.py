@@ -13,7 +13,7 @@ from pathlib import Path
 from book.errors import CorruptError
 from lake import durable, paths
 from lake.journal import framing, segment
-from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushTail
+from lake.journal.flush import ConnMark, Extent, FeedMark, FlushRecord, FlushTail, heard_on
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Recovered:
     """The last acknowledgement, None where there was none."""
     conns: dict[int, ConnMark]
     """The last mark of every conn the hour names."""
+    feeds: dict[str, FeedMark]
+    """The last mark of every firehose, up to the last that was heard on its conn."""
     next_number: dict[str, int]
     """For each table with a segment, the first number not used; other tables begin at 0."""
     sealed: list[str] = field(default_factory=list)
@@ -54,8 +56,10 @@ def recover_hour(hour_dir: Path) -> Recovered:
     records = tail.poll()
     conns: dict[int, ConnMark] = {}
     extents: dict[str, list[Extent]] = {}
+    feeds: dict[str, FeedMark] = {}
     for record in records:
         conns.update((int(conn), mark) for conn, mark in record.conns.items())
+        feeds |= record.feeds
         for extent in record.tables.values():
             extents.setdefault(extent.segment, []).append(extent)
     work = _Work(hour_dir, conns)
@@ -67,6 +71,7 @@ def recover_hour(hour_dir: Path) -> Recovered:
         hour_dir=hour_dir,
         last=records[-1] if records else None,
         conns=conns,
+        feeds={channel: heard_on(mark, conns) for channel, mark in feeds.items()},
         next_number=_next_numbers(extents),
         sealed=work.sealed,
         deleted=work.deleted,

@@ -1,6 +1,7 @@
 """The messages of each conn in an hour, counted: what the venue numbered stands somewhere, or is said not to.
 
-Owns the sum: messages in tables plus messages apart make up the range of sequence numbers. Never repairs anything.
+Owns the sum: messages in tables, those of what is published from another shard and those apart make up the range of
+sequence numbers. Never repairs anything.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ def accounts_of(settled: SettledHour) -> dict[int, Account]:
     found: dict[int, Account] = {}
     for conn, mark in settled.marks.items():
         parts = {name: number.get(conn, 0) for name, number in counts.items()}
+        parts["elsewhere"] = settled.counts.elsewhere_messages.get(conn, 0)
         found[conn] = _account(settled, conn, mark, parts)
         if found[conn].sum_ok is False and not _has_missing(settled, conn):
             raise ProofError(

@@ -4,7 +4,7 @@ Owns what a publication consists of: which hours follow from those asked for, wh
 the manifest that says so. Never carries it out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow as pa
 from book.errors import PublishError
 from lake import paths
 from lake.objects import Step
-from lake.publishing import corrections, manifest, parquet
+from lake.publishing import corrections, manifest, parquet, reread
 from lake.publishing.accounts import accounts_of
 from lake.publishing.drafts import Draft, draft, stamped, with_tables
 from lake.publishing.manifest import HourEntry, Manifest, ShardRead
@@ -38,6 +38,8 @@ class Attempt:
     hours: Sequence[int]
     reason: str
     step: Step
+    rebuilt: Collection[int] = ()
+    """The hours among them that are read from raw frames."""
     drafts: dict[int, Draft] = field(default_factory=dict)
     deciding: bool = False
     """From when the manifest may stand, whatever becomes of the call that puts it: its files must stay."""
@@ -86,7 +88,9 @@ class Attempt:
             n=number,
             prev=manifest.link(lake, number - 1),
             at_us=at_us,
-            reason=next((one for one in ("correction", "late") if one in {d.reason for d in drafts}), self.reason),
+            reason=next(
+                (one for one in ("rebuilt", "correction", "late") if one in {d.reason for d in drafts}), self.reason
+            ),
             rows_file=rows_file,
             hours=self._entries(drafts, [part.num_rows for part in rows]),
         )
@@ -112,7 +116,7 @@ class Attempt:
             self.shelf.lake, rows, standing, shards=shards, conns=conns, step=lambda part: step(f"1.{hour}.{part}")
         )
         one.after = after
-        one.reason = "import" if self.reason == "import" else "hour"
+        one.reason = "import" if self.reason == "import" else "rebuilt" if hour in self.rebuilt else "hour"
         if not self.shelf.published(hour):
             if not one.rows.num_rows:
                 return False
@@ -126,7 +130,7 @@ class Attempt:
             one.discard()
             raise PublishError(hour, "it is published with other rows")
         one.version = entry.version + 1
-        one.reason = corrections.reason_of(old, one.rows)
+        one.reason = "rebuilt" if hour in self.rebuilt else corrections.reason_of(old, one.rows)
         for table, files in entry.files.items():
             if files and table not in one.files:
                 one.files[table] = []  # the version before had rows, this one has none: so much is to be said
@@ -168,6 +172,7 @@ class Attempt:
             at_us=at_us,
             number=number,
             versions=(old.version, one.version),
+            changed=reread.changed(lake, old.files, one.files) if one.reason == "rebuilt" else (),
         )
         rows = pa.concat_tables([parquet.read_hour(lake, "corrections", before), told])
         one.files.pop("corrections", None)

@@ -3,7 +3,7 @@
 Owns the difference between two versions' coverage, and the word for it. Pure: reads no file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -36,17 +36,26 @@ def reason_of(old: pa.Table, new: pa.Table) -> str:
 
 
 def rows_of(
-    old: pa.Table, new: pa.Table, *, hour: int, reason: str, at_us: int, number: int, versions: tuple[int, int]
+    old: pa.Table,
+    new: pa.Table,
+    *,
+    hour: int,
+    reason: str,
+    at_us: int,
+    number: int,
+    versions: tuple[int, int],
+    changed: Collection[str] = (),
 ) -> pa.Table:
     """Return the CORRECTIONS rows of a new version, in published order: one a market that changed.
 
-    One without a ticker where none did. ``number`` is the manifest's, ``versions`` the old and the new one.
+    One without a ticker where none did. ``number`` is the manifest's, ``versions`` the old and the new one, ``changed``
+    are markets whose rows were read anew to something else.
     """
     before, after = _markets(old), _markets(new)
     told: list[tuple[str | None, str]] = [
         (ticker, detail)
-        for ticker in sorted(before.keys() | after.keys())
-        if (detail := "; ".join(_changes(before.get(ticker, _Market()), after.get(ticker, _Market()))))
+        for ticker in sorted({*before, *after, *changed})
+        if (detail := "; ".join(_told(before.get(ticker), after.get(ticker), anew=ticker in changed)))
     ] or [(None, "rows outside the order books, or what is said of connections")]
     return pa.Table.from_pylist(
         [
@@ -66,9 +75,14 @@ def rows_of(
     )
 
 
+def _told(before: _Market | None, after: _Market | None, *, anew: bool) -> list[str]:
+    return [*(["rows read anew"] if anew else []), *_changes(before or _Market(), after or _Market())]
+
+
 def _markets(coverage: pa.Table) -> dict[str, _Market]:
     found: dict[str, _Market] = {}
     rows = coverage.filter(pc.is_in(coverage["state"], pa.array(["known", "gap"])))
+    rows = rows.filter(pc.equal(rows["channel"], "orderbook"))
     columns = [rows[name].to_pylist() for name in ("ticker", "state", *_COUNTED)]
     columns += [rows[name].cast(pa.int64()).to_pylist() for name in ("ts_from", "ts_to")]
     for ticker, state, *counts, from_us, to_us in zip(*columns, strict=True):

@@ -20,6 +20,9 @@ from lake.settling import coverage, proof
 from lake.settling.coverage import FilePart
 from lake.settling.settle import SettledHour
 from lake.settling.standing import Standing
+from lake.settling.switches import effective
+
+_ANY_SHARD: Mapping[str, int] = {}
 
 
 @dataclass
@@ -79,7 +82,7 @@ def draft(
     try:
         if "orderbook" in settled.tables:
             proof.prove_order(settled.tables["orderbook"])
-            proof.prove_replay(settled.tables["orderbook"], standing)
+            proof.prove_replay(settled.tables["orderbook"], effective(standing, settled.chosen))
         for table, rows in sorted(settled.tables.items()):
             below = _below(table, step)
             written = parquet.write_hour(lake, table, settled.hour, rows, max_rows=max_rows, step=below)
@@ -93,19 +96,25 @@ def draft(
     except BaseException:
         found.discard()
         raise
-    found.rows = with_tables(derived, settled.hour, found.files)
+    found.rows = with_tables(derived, settled.hour, found.files, settled.tables_from)
     step("covered")
     return found
 
 
-def with_tables(derived: pa.Table, hour: int, files: Mapping[str, Sequence[DataFile]]) -> pa.Table:
-    """Return coverage rows with one of state ``table`` added for each file of the hour, in published order."""
+def with_tables(
+    derived: pa.Table, hour: int, files: Mapping[str, Sequence[DataFile]], shards: Mapping[str, int] = _ANY_SHARD
+) -> pa.Table:
+    """Return coverage rows with one of state ``table`` added for each file of the hour, in published order.
+
+    ``shards`` says of which shard a table's rows are, where there was a choice.
+    """
     start_us, end_us = paths.hour_start_us(hour), paths.hour_start_us(hour + 1)
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "ticker": "*",
             "channel": table,
             "state": "table",
+            "shard": shards.get(table),
             "ts_from": start_us,
             "ts_to": end_us,
             **dict.fromkeys(("snapshots", "deltas", "checkpoints", "closes", "orphans", "audits"), 0),

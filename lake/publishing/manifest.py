@@ -25,11 +25,15 @@ class DataFile(msgspec.Struct, frozen=True):
     rows: int
 
 
-class ShardRead(msgspec.Struct, frozen=True):
-    """Up to which flush a shard's log was read for an hour, and whether it had ended the hour."""
+class ShardRead(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Up to which flush a shard's log was read for an hour, and whether it had ended the hour.
+
+    ``rebuilt`` is the number of the rebuild from raw frames that was read in place of the hour's own log, 0 where none.
+    """
 
     flush: int
     ended: bool
+    rebuilt: int = 0
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -39,7 +43,8 @@ class Account(msgspec.Struct, frozen=True):
     ``apart`` are those that stand in none, ``lost`` those among them that never arrived, where that is known.
     ``first_seq`` to ``last_seq``, inclusive, is the hour's range of sequence numbers, empty where last < first.
     ``sum_ok`` says whether the parts make up the range; null where the conn's earlier account is not known.
-    ``apart_total`` counts from the conn's first message, for the next hour's difference.
+    ``apart_total`` counts from the conn's first message, for the next hour's difference. ``elsewhere`` are those that
+    stand in none because what they are of is published from another shard.
     """
 
     shard: int
@@ -55,6 +60,7 @@ class Account(msgspec.Struct, frozen=True):
     last_seq: int
     sum_ok: bool | None
     apart_total: int
+    elsewhere: int = 0
 
 
 class HourEntry(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ _FEW_VALUES = frozenset(
         "ticker", "conn", "kind", "side", "price_e4", "qty_e2", "reason", "yes_price_e4", "taker_side", "source",
         "event_ticker", "series_ticker", "channel_type", "event_type", "result", "status", "category", "title",
         "price_level_structure", "price_ranges", "error", "channel", "state", "shard", "end_reason", "file",
+        "yes_bid_e4", "yes_bid_qty_e2", "yes_ask_e4", "yes_ask_qty_e2", "last_trade_qty_e2",
         "settlement_value_e4", "version", "manifest", "published_at", "superseded_at", "old_version", "new_version",
     }
 )  # fmt: skip

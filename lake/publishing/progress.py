@@ -7,6 +7,8 @@ Decides nothing.
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import msgspec
+
 from lake.publishing import manifest
 from lake.publishing.manifest import ShardRead
 from lake.publishing.plan import Folder, Task, overtaken, plan, read_up_to
@@ -34,6 +36,11 @@ class Progress:
             self._manifests += 1
         self.folders = self._watch.folders()
 
+    def rebuilt(self, shard: int) -> dict[int, int]:
+        """Return the hours that are published from a rebuild of a shard's log, each with its number."""
+        found = {hour: reads[shard].rebuilt for hour, reads in self._read.items() if reads and shard in reads}
+        return {hour: number for hour, number in found.items() if number}
+
     def newest(self, shard: int) -> int:
         """Return the number of the newest flush of a shard: nothing after it belongs to this look."""
         return max((folder.newest for folder in self.folders if folder.shard == shard), default=0)
@@ -44,7 +51,11 @@ class Progress:
 
     def note_read(self, hour: int) -> None:
         """Remember that an hour was read as of this look and found as it was published, or empty."""
-        self._read[hour] = read_up_to(self.folders, hour)
+        before = self._read.get(hour) or {}
+        self._read[hour] = {
+            shard: msgspec.structs.replace(read, rebuilt=before[shard].rebuilt if shard in before else 0)
+            for shard, read in read_up_to(self.folders, hour).items()
+        }
 
     def overtaken(self) -> list[int]:
         """Return the hours seen whose log has gone past what was read of it, ascending."""

@@ -11,7 +11,7 @@ What the last manifest decided is finished before anything else is begun, so tha
 before it is carried out. Several publishers at once do no harm: one of them gets the number.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -23,11 +23,19 @@ from lake.publishing.attempt import Attempt, Settled
 from lake.publishing.manifest import Manifest, ShardRead
 from lake.publishing.progress import Progress
 from lake.publishing.shelf import Shelf
+from lake.settling.earlier import Reached, books_before
 from lake.settling.settle import SettledHour, settle
 from lake.settling.sources import read_source
 from lake.settling.standing import Standing
 
 TRIES = 8
+
+Rebuild = Callable[[int, Mapping[int, Mapping[int, int]]], dict[int, int]]
+"""Makes the log of an hour anew and returns, by shard, the number of the rebuild that holds it.
+
+It is given, by shard, the hours that are published from a rebuild, or about to be, with its number. Raises
+PublishError, naming what of the raw frames is missing.
+"""
 
 
 def publish_hours(
@@ -55,17 +63,12 @@ def publish_hours(
     known = progress or Progress(lake, home)
 
     def settled(hour: int, standing: Standing) -> Settled:
-        shards = [shard for shard in paths.shards(home) if hour <= max(paths.hours(home, shard), default=-1)]
-        # One look for all hours: a close that comes meanwhile must not withdraw rows here and stand open there.
-        sources = [read_source(home, shard, hour, known.newest(shard)) for shard in shards]
-        sources = [one for one in sources if one.late_closes.num_rows or _has_folder(home, one.shard, hour)]
-        if not sources:
-            raise PublishError(hour, "no shard has a log of it")
-        reads = {source.shard: ShardRead(source.flush, source.end is not None) for source in sources}
-        return settle(sources, standing), reads
+        return _read(home, hour, standing, known, {})
 
     def has_closes(hour: int) -> bool:
-        sources = (read_source(home, shard, hour, known.newest(shard)) for shard in paths.shards(home))
+        sources = (
+            read_source(home, shard, hour, known.newest(shard), known.rebuilt(shard)) for shard in paths.shards(home)
+        )
         return any(source.late_closes.num_rows for source in sources)
 
     def start(shelf: Shelf) -> Attempt:
@@ -76,6 +79,100 @@ def publish_hours(
         return Attempt(shelf, home, sorted(wanted), reason, fail_point)
 
     return _publish(lake, start, settled, now_us, fail_point)
+
+
+def publish_rebuilt(
+    lake: Path,
+    home: Path,
+    hours: Sequence[int],
+    rebuild: Rebuild,
+    *,
+    now_us: Callable[[], int],
+    fail_point: Step = no_step,
+    progress: Progress | None = None,
+) -> Manifest | None:
+    """Publish hours from logs that ``rebuild`` makes of their raw frames, with reason ``rebuilt``, all in one manifest.
+
+    Published hours after them that rest on what changed are rebuilt too; from their logs where their raw frames are not
+    kept any more. Returns and raises as publish_hours does, PublishError also where something of an hour's raw frames
+    is missing: then nothing of it is published. Cost: that of recording the hours, and of publishing them.
+    """
+    known = progress or Progress(lake, home)
+    made: dict[int, dict[int, int]] = {}
+    asked = {*hours}
+    while True:
+        known.look(_manifests(lake))
+        for hour in sorted(asked - made.keys()):
+            rebuilt = {shard: _rebuilt(known, made, shard) for shard in paths.shards(home)}
+            try:
+                made[hour] = rebuild(hour, rebuilt)
+            except PublishError:
+                if hour in hours:
+                    raise
+                made[hour] = {}
+        try:
+            return _publish_made(lake, home, made, known, now_us, fail_point)
+        except _RestsOnRebuiltError as error:
+            asked.add(error.hour)
+
+
+class _RestsOnRebuiltError(PublishError):
+    """An hour that rests on one that is rebuilt, and is not rebuilt yet."""
+
+
+def _publish_made(
+    lake: Path,
+    home: Path,
+    made: Mapping[int, Mapping[int, int]],
+    known: Progress,
+    now_us: Callable[[], int],
+    step: Step,
+) -> Manifest | None:
+    def settled(hour: int, standing: Standing) -> Settled:
+        if hour not in made and hour > min(made):
+            raise _RestsOnRebuiltError(hour, "it rests on an hour that is rebuilt")
+        return _read(home, hour, standing, known, made)
+
+    def start(shelf: Shelf) -> Attempt:
+        known.look(shelf.manifest_number())
+        return Attempt(shelf, home, sorted(made), "rebuilt", step, rebuilt=[hour for hour in made if made[hour]])
+
+    return _publish(lake, start, settled, now_us, step)
+
+
+def _rebuilt(known: Progress, made: Mapping[int, Mapping[int, int]], shard: int) -> dict[int, int]:
+    """Return the hours whose log of a shard is that of a rebuild, with its number."""
+    return known.rebuilt(shard) | {hour: numbers[shard] for hour, numbers in made.items() if shard in numbers}
+
+
+def _manifests(lake: Path) -> int:
+    shelf = Shelf(lake)
+    shelf.refresh()
+    return shelf.manifest_number()
+
+
+def _read(home: Path, hour: int, standing: Standing, known: Progress, made: Mapping[int, Mapping[int, int]]) -> Settled:
+    """Settle an hour from the logs under a home, up to what ``known`` has seen of them."""
+    shards = [shard for shard in paths.shards(home) if hour <= max(paths.hours(home, shard), default=-1)]
+    rebuilt = {shard: _rebuilt(known, made, shard) for shard in shards}
+    # One look for all hours: a close that comes meanwhile must not withdraw rows here and stand open there.
+    sources = [read_source(home, shard, hour, known.newest(shard), rebuilt[shard]) for shard in shards]
+    sources = [
+        one
+        for one in sources
+        if one.late_closes.num_rows or hour in rebuilt[one.shard] or _has_folder(home, one.shard, hour)
+    ]
+    if not sources:
+        raise PublishError(hour, "no shard has a log of it")
+    reads = {
+        source.shard: ShardRead(source.flush, source.end is not None, rebuilt[source.shard].get(hour, 0))
+        for source in sources
+    }
+
+    def books(shard: int, before: int, tickers: Collection[str]) -> dict[str, Reached]:
+        return books_before(home, shard, before, tickers, known.newest(shard), rebuilt.get(shard))
+
+    return settle(sources, standing, books), reads
 
 
 def publish_settled(

@@ -69,14 +69,29 @@ class Publisher:
         """
         self._finish()
         if hours is not None:
-            early = [hour for hour in hours if self._now_us() < paths.hour_start_us(hour + 1)]
-            if early:
-                raise PublishError(early[0], "it is not over yet")
+            self._refuse_early(hours)
             return self._publish(Task(tuple(sorted(hours)), again=True)) if hours else []
         done: list[int] = []
         while tasks := self._tasks(lambda _hour: GIVEN_UP_S):
             done += self._publish(tasks[0])
         return done
+
+    def from_raw(self, hours: Sequence[int], rebuild: publish.Rebuild) -> list[int]:
+        """Publish hours from their raw frames, and those after them that rest on them; return the hours published.
+
+        Raises LakeError, OSError, and PublishError where an hour is not over or raw frames of it are missing.
+        """
+        self._finish()
+        self._refuse_early(hours)
+        self._refresh()
+        started_s = self._monotonic_s()
+        decided = publish.publish_rebuilt(
+            self._lake, self._home, hours, rebuild, now_us=self._now_us, progress=self._progress
+        )
+        for entry in decided.hours if decided else ():
+            self._tell(entry, self._monotonic_s() - started_s)
+        self.shelf.refresh()
+        return [entry.hour for entry in decided.hours] if decided else []
 
     def look(self, stop: Event) -> bool:
         """Publish what is due, until ``stop`` is set between two tasks; say whether all went well."""
@@ -92,6 +107,11 @@ class Publisher:
             self._log("publish_failed", kind=type(error).__name__, error=str(error))
             return False
         return True
+
+    def _refuse_early(self, hours: Sequence[int]) -> None:
+        early = [hour for hour in hours if self._now_us() < paths.hour_start_us(hour + 1)]
+        if early:
+            raise PublishError(early[0], "it is not over yet")
 
     def _finish(self) -> None:
         """Finish what a publisher that died had decided. Publishing does so too: here it is for the start."""

@@ -90,6 +90,6 @@ class _Followed:
             self.own = touch
         for hour in record.reach:
             self.touches[hour] = touch
-        for silence in record.silences:
-            for hour in range(paths.hour_of(silence.from_us), self.hour):
+        for from_us in (*(one.from_us for one in record.silences), *(one.from_us for one in record.lapses)):
+            for hour in range(paths.hour_of(from_us), self.hour):
                 self.touches[hour] = touch

@@ -30,6 +30,21 @@ class Fingerprint(NamedTuple):
         return Fingerprint(self.rows - other.rows, (self.total - other.total) % _MODULO)
 
 
+def fingerprints(table: pa.Table, by: str) -> dict[str, Fingerprint]:
+    """Return the fingerprint of the rows of each value of a text column. Cost: that of one over all."""
+    found: dict[str, Fingerprint] = {}
+    for start in range(0, table.num_rows, _PART_ROWS):
+        part = table.slice(start, _PART_ROWS)
+        names = part[by].cast(pa.utf8()).combine_chunks().dictionary_encode()
+        codes = names.indices.to_numpy()
+        totals = np.zeros(len(names.dictionary), np.uint64)
+        np.add.at(totals, codes, _rows(part))
+        counts = np.bincount(codes, minlength=len(totals))
+        for name, rows, total in zip(names.dictionary.to_pylist(), counts.tolist(), totals.tolist(), strict=True):
+            found[name] = found.get(name, Fingerprint()).plus(Fingerprint(rows, total))
+    return found
+
+
 def fingerprint(table: pa.Table) -> Fingerprint:
     """Return the fingerprint of a table's rows; text as a dictionary counts as the text it stands for.
 
@@ -38,13 +53,18 @@ def fingerprint(table: pa.Table) -> Fingerprint:
     found = Fingerprint()
     for start in range(0, table.num_rows, _PART_ROWS):
         part = table.slice(start, _PART_ROWS)
-        total = np.zeros(part.num_rows, np.uint64)
-        for place, column in enumerate(part.columns):
-            # Not a sum over columns: values that change places between rows must change it.
-            total = (total ^ _hashes(column, place + 1)) * _ODD
-            total ^= total >> _HALF
-        found = found.plus(Fingerprint(part.num_rows, int(total.sum())))
+        found = found.plus(Fingerprint(part.num_rows, int(_rows(part).sum())))
     return found
+
+
+def _rows(part: pa.Table) -> NDArray[np.uint64]:
+    """Return the hash of each row."""
+    total = np.zeros(part.num_rows, np.uint64)
+    for place, column in enumerate(part.columns):
+        # Not a sum over columns: values that change places between rows must change it.
+        total = (total ^ _hashes(column, place + 1)) * _ODD
+        total ^= total >> _HALF
+    return total
 
 
 def _hashes(column: pa.ChunkedArray, seed: int) -> NDArray[np.uint64]:

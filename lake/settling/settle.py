@@ -1,8 +1,8 @@
 """From the logs of an hour to the rows that are published of it.
 
-Owns what becomes of each row: void deltas are published as orphans, void snapshots and checkpoints and repeated closes
-are left out, closes that a dead shard owes are added. Which rows are void is lake.settling.withdrawals', how they are
-sorted lake.settling.order's. Never writes a file and never decides which hour is due.
+Owns how one hour is put together: of a market the rows of one shard (lake.settling.choice says which), with what it
+needs where that is another one than before (lake.settling.switches); of the other tables what each of them takes of
+several shards. Never writes a file and never decides which hour is due.
 """
 
 from collections import Counter
@@ -11,42 +11,30 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from book.errors import PublishError
-from book.records import Kind
 from lake import paths
-from lake.journal.batches import Ints
 from lake.journal.flush import ConnMark, Silence
-from lake.schemas import ORDERBOOK, PUBLISHED, TABLES
-from lake.settling.columns import BookColumns, Mask, Numbers, book_columns, coded, integers, joined, level_columns, runs
+from lake.schemas import PUBLISHED, TABLES
+from lake.settling import unions
+from lake.settling.choice import choose, feed_known_us, known_times
+from lake.settling.columns import book_columns, joined, level_columns
 from lake.settling.crashes import derived_closes
+from lake.settling.earlier import Books, no_books
+from lake.settling.feeds import FEEDS, FeedPart, ShardFill, feed_parts, part_row
 from lake.settling.fingerprint import Fingerprint, fingerprint
+from lake.settling.ledger import DERIVED, FilePart, Ledger
+from lake.settling.logged import HourCounts, LoggedBook
+from lake.settling.marks import conn_rows, silence_rows
 from lake.settling.order import book_order, sorted_rows
 from lake.settling.sources import Source
-from lake.settling.standing import Standing
-from lake.settling.withdrawals import void_rows
+from lake.settling.standing import OTHER, Standing
+from lake.settling.switches import switch_rows, switched
 
-KINDS = tuple(kind.name.lower() for kind in Kind)
+__all__ = ["HourCounts", "SettledHour", "settle"]
 
-
-@dataclass(frozen=True)
-class HourCounts:
-    """What was read of an hour and what became of it.
-
-    ``rows`` are rows read by table; ``kinds`` orderbook rows read by kind (snapshot, delta, checkpoint, close, orphan;
-    derived closes are not among them). ``left_out`` counts rows not published: void ``snapshot`` and ``checkpoint``
-    rows, repeated ``close`` rows, ``early_checkpoint`` rows (not even read: see Source). ``void_groups`` counts the
-    void snapshots and checkpoints themselves, ``void_snapshots`` the former by conn. ``orphaned`` are deltas published
-    as orphans, ``derived`` closes of a shard without END.
-    """
-
-    rows: dict[str, int] = field(default_factory=dict)
-    kinds: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-    void_groups: dict[str, int] = field(default_factory=dict)
-    void_snapshots: dict[int, int] = field(default_factory=dict)
-    orphaned: int = 0
-    derived: int = 0
+METADATA = ("markets", "events", "series")
 
 
 @dataclass(frozen=True)
@@ -67,163 +55,247 @@ class SettledHour:
     """The mark of each of these conns when the hour before ended, where it had begun."""
     prints: Mapping[str, Fingerprint] = field(default_factory=dict)
     """What the published rows of each table must come to, reckoned from the sources."""
+    chosen: Mapping[str, int] = field(default_factory=dict)
+    """The shard that each market is published from; none where there is one shard alone."""
+    others: pa.Table = field(default_factory=DERIVED.empty_table)
+    """Coverage rows of what the shards know of markets that are not published from them."""
+    tables_from: Mapping[str, int] = field(default_factory=dict)
+    """The shard that a table's rows were taken from, where there was a choice."""
+    feeds: list[FeedPart] = field(default_factory=list)
+    """The stretches of the firehoses, each of the shard that its table is published from."""
+    fills: list[ShardFill] = field(default_factory=list)
+    """The lapses that were filled in the hour, of every shard."""
 
 
-def settle(sources: Sequence[Source], standing: Standing) -> SettledHour:
+def settle(sources: Sequence[Source], standing: Standing, books: Books = no_books) -> SettledHour:
     """Return an hour as it is published, from what its shards have logged of it.
 
-    ``standing`` is what stood at the end of the latest published hour before it. Raises PublishError where two shards
-    have a market. Cost: about 1 us an orderbook row and three times their memory.
+    ``standing`` is what stood at the end of the latest published hour before it; ``books`` gives books of earlier hours
+    of a shard's log. Raises PublishError where a shard's log has lost what it knew before. Cost: about 1 us an
+    orderbook row and three times their memory; of several shards twice as much.
     """
     hour = sources[0].hour
     if any(source.hour != hour for source in sources):
         raise PublishError(hour, "sources are of different hours")
-    derived = [derived_closes(source, standing) for source in sources]
-    _refuse_shared(hour, sources, standing)
-    tables: dict[str, pa.Table] = {}
-    prints: dict[str, Fingerprint] = {}
-    book = _Book(hour, sources, derived)
-    counts = book.counts(sources)
-    if book.rows.num_rows:
-        prints["orderbook"] = book.fingerprint()
-        tables["orderbook"] = book.published()
-    for name in TABLES:
-        if name != "orderbook" and any(name in source.tables for source in sources):
-            logged = joined(TABLES[name], [source.tables[name] for source in sources if name in source.tables])
-            prints[name] = fingerprint(logged)
-            tables[name] = sorted_rows(logged, name)
-    return SettledHour(
+    given = {source.shard: source for source in sources}
+    shards = sorted({*given, *standing.shards()})
+    logs = [_ShardHour(given.get(shard) or Source(shard, hour, {}), standing.of(shard)) for shard in shards]
+    settled = SettledHour(
         hour=hour,
-        tables=tables,
+        tables={},
         conns={conn: mark for source in sources for conn, mark in source.conns.items()},
         shard_of_conn={conn: source.shard for source in sources for conn in source.conns},
         silences=sorted(silence for source in sources for silence in source.silences),
-        counts=counts,
         marks={conn: mark for source in sources for conn, mark in source.marks.items()},
         before={conn: mark for source in sources for conn, mark in source.before.items()},
-        prints=prints,
+        fills=[ShardFill(source.shard, fill) for source in sources for fill in source.fills],
     )
+    work = _Alone(settled, logs) if len(logs) == 1 else _Several(settled, logs, standing, books)
+    return work.settled()
 
 
-def _refuse_shared(hour: int, sources: Sequence[Source], standing: Standing) -> None:
-    """Refuse an hour in which two shards have rows of a market, or one has rows and another its living span."""
-    owner = {ticker: stand.shard for ticker, stand in standing.markets.items() if stand.live}
-    for source in sources:
-        names: set[str] = set()
-        for table in (source.tables.get("orderbook", ORDERBOOK.empty_table()), source.late_closes):
-            names.update(coded(table["ticker"])[0])
-        for name in sorted(names):
-            other = owner.setdefault(name, source.shard)
-            if other != source.shard:
-                raise PublishError(hour, f"shards {other} and {source.shard} both have market {name}")
+class _ShardHour:
+    """One shard's hour by itself: its book as it would be published, and what it knows of its markets."""
+
+    def __init__(self, source: Source, standing: Standing) -> None:
+        self.source, self.standing = source, standing
+        self.book = LoggedBook(source, derived_closes(source, standing))
+
+    def table(self, name: str) -> pa.Table:
+        """Return the logged rows of a table."""
+        return self.source.tables.get(name, TABLES[name].empty_table())
+
+    def told(self, book: pa.Table) -> pa.Table:
+        """Return the coverage rows of its markets, of its own ``book`` in published order."""
+        parts = [FilePart("", 0, book.num_rows)] if book.num_rows else []
+        shards = dict.fromkeys(self.source.conns, self.source.shard)
+        found = Ledger(self.source.hour, book, self.standing).rows(
+            parts, sorted_rows(self.table("audits"), "audits"), shards
+        )
+        place = DERIVED.get_field_index("shard")
+        shard = pa.array(np.full(found.num_rows, self.source.shard, np.int32))
+        return found.set_column(place, DERIVED.field(place), shard)
 
 
-class _Book:
-    """The order book of an hour, in log order, and what is to become of each row."""
+class _Alone:
+    """The hour of one shard, from which all is published."""
 
-    def __init__(self, hour: int, sources: Sequence[Source], derived: Sequence[pa.Table]) -> None:
-        self.hour = hour
+    def __init__(self, settled: SettledHour, logs: Sequence[_ShardHour]) -> None:
+        self._settled = settled
+        self._logs = logs
+        self._tables: dict[str, pa.Table] = {}
+        self._prints: dict[str, Fingerprint] = {}
+
+    def settled(self) -> SettledHour:
+        (log,) = self._logs
+        nothing = np.zeros(log.book.rows.num_rows, bool)
+        counts = log.book.counts(nothing)
+        if log.book.rows.num_rows:
+            self._prints["orderbook"] = log.book.fingerprint(nothing)
+            self._tables["orderbook"] = log.book.published()
+        for name in TABLES:
+            if name != "orderbook" and name in log.source.tables:
+                self._put(name, log.source.tables[name])
+        feeds = [part for channel in FEEDS for part in feed_parts(log.source, channel)]
+        return replace(self._settled, tables=self._tables, prints=self._prints, counts=counts, feeds=feeds)
+
+    def _put(self, name: str, logged: pa.Table) -> None:
+        """Take rows of a segment's schema as what is published of a table."""
+        if logged.num_rows:
+            self._prints[name] = fingerprint(logged)
+            self._tables[name] = sorted_rows(logged, name)
+
+
+class _Several(_Alone):
+    """The hour of several shards."""
+
+    def __init__(self, settled: SettledHour, logs: Sequence[_ShardHour], standing: Standing, books: Books) -> None:
+        super().__init__(settled, logs)
+        self._standing, self._books = standing, books
+
+    def settled(self) -> SettledHour:
+        logs, hour = self._logs, self._settled.hour
+        counts: list[HourCounts] = []
+        published = [_copied(log.book).published() for log in logs]
+        told = pa.concat_tables([log.told(book) for log, book in zip(logs, published, strict=True)])
+        marks = [*conn_rows(self._settled, PUBLISHED["orderbook"].empty_table()), *silence_rows(self._settled)]
+        times = known_times(pa.concat_tables([told, pa.Table.from_pylist(marks, schema=DERIVED)]))
+        chosen = {
+            ticker: choose(known, stand.shard if (stand := self._standing.markets.get(ticker)) else None)
+            for ticker, known in times.items()
+        }
         parts: list[pa.Table] = []
-        early_at: list[Ints] = []
-        at = 0
-        for source, closes in zip(sources, derived, strict=True):
-            early_at.append(at + source.withdrawing_at)
-            own = (source.tables.get("orderbook", ORDERBOOK.empty_table()), source.late_closes, closes)
-            parts.extend(own)
-            at += sum(table.num_rows for table in own)
-        self.rows = joined(ORDERBOOK, parts)
-        self.columns = book_columns(self.rows)
-        self.derived = sum(table.num_rows for table in derived)
-        early = book_columns(joined(ORDERBOOK, [source.withdrawing for source in sources]))
-        self.void = void_rows(self.columns, early, np.concatenate(early_at))
-        self.repeated = _repeated_closes(self.rows, self.columns)
-        self.orphaned = self.void & (self.columns.kind == Kind.DELTA)
-
-    def published(self) -> pa.Table:
-        """Return the rows in published order and schema. Call it last: columns are given up as they are used."""
-        columns = self.columns
-        kept = np.flatnonzero(~self.left_out)
-        kind = np.where(self.orphaned, Kind.ORPHAN, columns.kind).astype(np.int8)
-        keys = replace(columns, kind=kind)  # an orphan sorts after a close of the same stamp and number
-        order = kept[book_order(keys, level_columns(self.rows), paths.hour_start_us(self.hour), kept)]
-        del kept, keys
-        names, market = pa.array(columns.names, pa.utf8()), columns.market
-        known: dict[str, Numbers] = {
-            "ts_recv": columns.ts_us, "conn": columns.conn, "seq": columns.seq, "kind": kind,
-        }  # fmt: skip
-        del self.columns, columns
-        arrays: dict[str, pa.Array] = {}
-        for entry in PUBLISHED["orderbook"]:
-            if entry.name in known:
-                arrays[entry.name] = pa.array(known.pop(entry.name)[order]).cast(entry.type)
-            elif entry.name != "ticker":
-                arrays[entry.name] = _gathered(self.rows[entry.name], order)
-        arrays["ticker"] = names.take(pa.array(market[order]))
-        return pa.table([arrays[name] for name in PUBLISHED["orderbook"].names], schema=PUBLISHED["orderbook"])
-
-    @property
-    def left_out(self) -> Mask:
-        """Which rows are not published."""
-        left_out: Mask = (self.void & ~self.orphaned) | self.repeated
-        return left_out
-
-    def fingerprint(self) -> Fingerprint:
-        """Return what the published rows must come to: all rows but those left out, void deltas as orphans."""
-        deltas = self.rows.filter(pa.array(self.orphaned))
-        kinds = pa.array(np.full(deltas.num_rows, Kind.ORPHAN, np.int8))
-        orphans = deltas.set_column(deltas.schema.get_field_index("kind"), deltas.schema.field("kind"), kinds)
-        left = fingerprint(self.rows).minus(fingerprint(self.rows.filter(pa.array(self.left_out))))
-        return left.minus(fingerprint(deltas)).plus(fingerprint(orphans))
-
-    def counts(self, sources: Sequence[Source]) -> HourCounts:
-        """Return what was read and what became of it."""
-        columns = self.columns
-        rows: Counter[str] = Counter()
-        for source in sources:
-            rows.update({name: table.num_rows for name, table in source.tables.items()})
-            rows.update(orderbook=source.late_closes.num_rows)
-        kinds = np.bincount(columns.kind, minlength=len(KINDS)).tolist()
-        kinds[Kind.CLOSE] -= self.derived
-        left = np.bincount(columns.kind[self.left_out], minlength=len(KINDS)).tolist()
-        void = np.flatnonzero(self.void & ~self.orphaned)
-        keys = [key[void] for key in (columns.market, columns.ts_us, columns.conn, columns.seq, columns.kind)]
-        order = np.lexsort(keys)
-        groups = void[order[runs(*(key[order] for key in keys))]]
-        left_out = dict(zip(KINDS, left, strict=True))
-        left_out["early_checkpoint"] = sum(source.early_checkpoints for source in sources)
-        of_snapshots = columns.conn[groups[columns.kind[groups] == Kind.SNAPSHOT]]
-        return HourCounts(
-            rows=dict(+rows),
-            kinds=dict(zip(KINDS, kinds, strict=True)),
-            left_out={name: count for name, count in left_out.items() if count},
-            void_groups=dict(Counter(KINDS[kind] for kind in columns.kind[groups].tolist())),
-            void_snapshots=dict(Counter(of_snapshots.tolist())),
-            orphaned=int(np.count_nonzero(self.orphaned)),
-            derived=self.derived,
+        total = Fingerprint()
+        for log, book in zip(logs, published, strict=True):
+            shard = log.source.shard
+            away = {ticker for ticker, one in chosen.items() if one != shard}
+            elsewhere = log.book.elsewhere(away)
+            counts.append(log.book.counts(elsewhere))
+            total = total.plus(log.book.fingerprint(elsewhere))
+            kept = book.filter(pc.invert(pc.is_in(book["ticker"], pa.array(sorted(away), pa.utf8()))))
+            here = [ticker for ticker in switched(self._standing, chosen) if chosen[ticker] == shard]
+            added = switch_rows(hour, shard, here, kept, self._standing, self._books)
+            total = total.plus(fingerprint(added))
+            parts += [kept, added]
+        if total.rows:
+            self._prints["orderbook"] = total
+            self._tables["orderbook"] = _in_order(joined(PUBLISHED["orderbook"], parts), paths.hour_start_us(hour))
+        moved = _Moved()
+        self._audits(chosen, moved)
+        tables_from = self._feeds(moved)
+        feeds = [part for name in FEEDS for log in self._logs for part in feed_parts(log.source, name)]
+        passed_over = [part_row(part) for part in feeds if part.shard != tables_from[part.channel]]
+        untold = pa.Table.from_pylist([row | {"state": OTHER + row["state"]} for row in passed_over], schema=DERIVED)
+        for name in METADATA:
+            rows, left = unions.versions([log.table(name) for log in logs], name)
+            moved.rows[name] += left
+            self._put(name, rows)
+        self._put("quarantine", joined(TABLES["quarantine"], [log.table("quarantine") for log in logs]))
+        return replace(
+            self._settled,
+            tables=self._tables,
+            prints=self._prints,
+            counts=_summed(counts, moved),
+            chosen=chosen,
+            others=joined(DERIVED, [_others(told, chosen), untold]),
+            tables_from={name: shard for name, shard in tables_from.items() if name in self._tables},
+            feeds=[part for part in feeds if part.shard == tables_from[part.channel]],
         )
 
+    def _audits(self, chosen: Mapping[str, int], moved: "_Moved") -> None:
+        """Publish the audits of each market from the shard of its book."""
+        kept = []
+        for log in self._logs:
+            audits = log.table("audits")
+            tickers = audits["ticker"].cast(pa.utf8())
+            away = sorted(ticker for ticker, shard in chosen.items() if shard != log.source.shard)
+            gone = pc.is_in(tickers, pa.array(away, pa.utf8()))
+            kept.append(audits.filter(pc.invert(gone)))
+            left = audits.filter(gone)
+            moved.take("audits", left.filter(left["equal"]), left.num_rows)
+        self._put("audits", joined(TABLES["audits"], kept))
 
-def _repeated_closes(rows: pa.Table, columns: BookColumns) -> Mask:
-    """Say which closes are the same as one logged before them: market, stamp, conn, seq and reason."""
-    repeated = np.zeros(len(columns), bool)
-    closes = np.flatnonzero(columns.kind == Kind.CLOSE)
-    reasons = rows["reason"].take(pa.array(closes)).to_pylist()
-    keys = (columns.market, columns.ts_us, columns.conn, columns.seq)
-    seen: set[tuple[object, ...]] = set()
-    for row, *key in zip(closes.tolist(), *(column[closes].tolist() for column in keys), reasons, strict=True):
-        repeated[row] = tuple(key) in seen
-        seen.add(tuple(key))
-    return repeated
+    def _feeds(self, moved: "_Moved") -> dict[str, int]:
+        """Publish each firehose's rows of the shard that knew it longest; return which one that was.
+
+        Trades that were learned later are published from every shard: a lapse may have been published from any.
+        """
+        found: dict[str, int] = {}
+        for name in FEEDS:
+            known = {log.source.shard: feed_known_us(log.source, name) for log in self._logs}
+            found[name] = choose(known, self._standing.tables.get(name))
+            parts = []
+            for log in self._logs:
+                rows = log.table(name)
+                if log.source.shard == found[name]:
+                    parts.append(rows)
+                    continue
+                if name == "trades":
+                    parts.append(rows.filter(pc.equal(rows["source"], "rest")))
+                    rows = rows.filter(pc.not_equal(rows["source"], "rest"))
+                numbered = rows.filter(pc.is_valid(rows["seq"])) if "seq" in rows.column_names else None
+                moved.take(name, numbered, rows.num_rows)
+            self._put(name, joined(TABLES[name], parts))
+        return found
 
 
-def _gathered(column: pa.ChunkedArray, order: Ints) -> pa.Array:
-    """Return a column's values in an order; columns of nulls alone are made, not moved."""
-    if column.null_count == len(column):
-        return pa.nulls(len(order), column.type)
-    if pa.types.is_string(column.type):
-        texts = column.dictionary_encode().combine_chunks()
-        return texts.take(pa.array(order)).cast(column.type)
-    null = None
-    if column.null_count:
-        null = column.is_null().to_numpy()[order]
-    return pa.array(integers(column)[order], mask=null).cast(column.type)
+class _Moved:
+    """Rows of tables but the order book that are published from another shard, counted."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.messages: Counter[int] = Counter()
+
+    def take(self, table: str, numbered: pa.Table | None, rows: int) -> None:
+        """Count rows; ``numbered`` are those with a number of their conn, None where the table has none."""
+        self.rows[table] += rows
+        if numbered is None:
+            return
+        each = numbered.select(["conn", "seq"]).group_by(["conn", "seq"]).aggregate([])
+        self.messages.update(each["conn"].to_pylist())
+
+
+def _copied(book: LoggedBook) -> LoggedBook:
+    """Return the same book for ``published``, which gives columns up as it uses them."""
+    copied = LoggedBook.__new__(LoggedBook)
+    copied.__dict__.update(book.__dict__)
+    return copied
+
+
+def _in_order(rows: pa.Table, start_us: int) -> pa.Table:
+    order = book_order(book_columns(rows), level_columns(rows), start_us, np.arange(rows.num_rows))
+    return rows.take(pa.array(order)).combine_chunks()
+
+
+def _others(told: pa.Table, chosen: Mapping[str, int]) -> pa.Table:
+    """Return the rows of shards that markets are not published from, without places in a file."""
+    away = [
+        chosen[ticker] != shard
+        for ticker, shard in zip(told["ticker"].to_pylist(), told["shard"].to_pylist(), strict=True)
+    ]
+    found = told.filter(pa.array(away, pa.bool_()))
+    size = found.num_rows
+    blank = {
+        "state": pc.binary_join_element_wise(OTHER, found["state"], ""),
+        "file": pa.nulls(size, pa.utf8()),
+        "first_row": pa.nulls(size, pa.int64()),
+        "rows": pa.array(np.zeros(size, np.int64)),
+        "bases": pa.array([[]] * size, DERIVED.field("bases").type),
+    }
+    return pa.table([blank.get(name, found[name]) for name in DERIVED.names], schema=DERIVED)
+
+
+def _summed(counts: Sequence[HourCounts], moved: _Moved) -> HourCounts:
+    """Return the counts of several shards together."""
+    named = ("rows", "kinds", "left_out", "void_groups", "void_snapshots", "elsewhere", "elsewhere_messages")
+    sums: dict[str, Counter[object]] = {name: Counter() for name in named}
+    for one in counts:
+        for name in named:
+            sums[name].update(getattr(one, name))
+    sums["elsewhere"].update(moved.rows)
+    sums["elsewhere_messages"].update(moved.messages)
+    return HourCounts(
+        **{name: dict(+found) if name != "kinds" else dict(found) for name, found in sums.items()},  # type: ignore[arg-type]  # keys are as they were
+        orphaned=sum(one.orphaned for one in counts),
+        derived=sum(one.derived for one in counts),
+    )

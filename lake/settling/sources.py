@@ -4,7 +4,7 @@ Owns which rows belong to an hour: those of its folder, and the closes logged in
 Never decides which of them are void (lake.settling.settle), and never writes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from book.records import HOUR_US, Kind
 from lake import paths
 from lake.journal.batches import BatchList, Ints
 from lake.journal.ends import End, read_end
-from lake.journal.flush import ConnMark, FlushRecord, FlushTail, Silence
+from lake.journal.flush import ConnMark, FeedMark, Fill, FlushRecord, FlushTail, Lapse, Silence, heard_on
 from lake.journal.reader import Hour
 from lake.schemas import ORDERBOOK, TABLES
 from lake.settling.columns import integers, joined
@@ -26,6 +26,7 @@ _PART_BATCHES = 4096
 _PART_BYTES = 32 << 20
 _KEPT_FOLDERS = 1 << 14
 """Some hundred bytes each: what the flush file of an hour says, of almost two years."""
+NONE_REBUILT: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class Source:
     """The newest mark of every conn that the hour's folder names, looked up in later folders too."""
     silences: list[Silence] = field(default_factory=list)
     """Clipped to the hour; those told in later folders too."""
+    feeds: Mapping[str, FeedMark] = field(default_factory=dict)
+    """The newest mark of each firehose, of later folders too."""
+    lapses: list[Lapse] = field(default_factory=list)
+    """Those that touch the hour, told in later folders too."""
+    fills: list[Fill] = field(default_factory=list)
+    """Those told in the hour's own folder."""
     end: End | None = None
     flush: int = 0
     """Number of the newest flush of the shard that was read: the watermark."""
@@ -60,16 +67,24 @@ class Source:
     that an older base does not say."""
 
 
-def read_source(home: Path, shard: int, hour: int, upto_flush: int | None = None) -> Source:
+def read_source(
+    home: Path, shard: int, hour: int, upto_flush: int | None = None, rebuilt: Mapping[int, int] = NONE_REBUILT
+) -> Source:
     """Return what a shard has logged of an hour, up to flush ``upto_flush`` where given.
+
+    ``rebuilt`` are the hours whose log is that of a rebuild from raw frames, with its number: it stands for theirs.
 
     An hour without a folder is empty but for the closes that reach it. Raises CorruptError where acknowledged bytes
     are missing or altered, or a row cannot be of its folder. Cost: decodes the folder's rows, reads the flush files of
     the folder before and of all later ones (once where they have their END), and decodes those closes that reach back.
     """
-    end = read_end(home, shard, hour)  # first, so that the flush it counts up to is among those read
-    folders = _folders(home, shard, hour, upto_flush)
-    own = folders.get(hour) or _Folder(home, shard, hour)
+    end = read_end(
+        _home(home, hour, rebuilt), shard, hour
+    )  # first, so that the flush it counts up to is among those read
+    folders = _folders(home, shard, hour, upto_flush, rebuilt)
+    own = folders.get(hour) or _Folder(_home(home, hour, rebuilt), shard, hour)
+    if hour in rebuilt and own.last is None:
+        raise CorruptError(str(own.dir), 0, f"rebuild {rebuilt[hour]} of the hour is missing")
     later = [folders[number] for number in sorted(folders) if number > hour]
     earlier = [folders[number] for number in folders if number < hour]
     book = _OwnBook()
@@ -89,6 +104,9 @@ def read_source(home: Path, shard: int, hour: int, upto_flush: int | None = None
         withdrawing_at=np.append(np.array(book.early_at, np.int64), np.full(logged_later.num_rows, here, np.int64)),
         conns={conn: _newest(conn, [own, *later]) for conn in own.conns},
         silences=_clipped([silence for folder in (own, *later) for silence in folder.silences], hour),
+        feeds=_newest_feeds([own, *later]),
+        lapses=[lapse for folder in (own, *later) for lapse in folder.lapses if _touches(lapse, hour)],
+        fills=own.fills,
         end=None if end is None or (upto_flush is not None and end.flush > upto_flush) else end,
         flush=max((folder.last or 0 for folder in folders.values()), default=0),
         reach=sorted(own.reach),
@@ -96,6 +114,16 @@ def read_source(home: Path, shard: int, hour: int, upto_flush: int | None = None
         before={conn: earlier[0].conns[conn] for conn in own.conns if earlier and conn in earlier[0].conns},
         early_checkpoints=book.early_checkpoints,
     )
+
+
+def read_tables(home: Path, shard: int, hour: int, names: Iterable[str]) -> dict[str, pa.Table]:
+    """Return the rows of some tables, not the order book, that a shard's folder of an hour holds, in log order.
+
+    None without a folder. Raises CorruptError.
+    """
+    own = _Folder(home, shard, hour)
+    own.read(None)
+    return {name: _read(own, name) for name in names if own.rows.get(name)}
 
 
 class _Folder:
@@ -109,6 +137,9 @@ class _Folder:
         """Acknowledged rows of each table."""
         self.conns: dict[int, ConnMark] = {}
         self.silences: list[Silence] = []
+        self.feeds: dict[str, FeedMark] = {}
+        self.lapses: list[Lapse] = []
+        self.fills: list[Fill] = []
         self.reach: set[int] = set()
         self.reaching: list[tuple[int, int, int]] = []
         """For each flush with closes that reach back: its orderbook rows (first, end) and the earliest hour."""
@@ -125,22 +156,40 @@ class _Folder:
             self.rows[table] = self.rows.get(table, 0) + extent.rows
         self.conns.update((int(conn), mark) for conn, mark in record.conns.items())
         self.silences.extend(record.silences)
+        self.feeds |= record.feeds
+        self.lapses.extend(record.lapses)
+        self.fills.extend(record.fills)
         self.reach.update(record.reach)
         if record.reach:
             self.reaching.append((first, self.rows.get("orderbook", 0), min(record.reach)))
 
 
-def _folders(home: Path, shard: int, hour: int, upto_flush: int | None) -> dict[int, _Folder]:
+def _home(home: Path, hour: int, rebuilt: Mapping[int, int]) -> Path:
+    """Return the home that an hour's log is read from."""
+    return paths.rebuilt_home(home, rebuilt[hour]) if hour in rebuilt else home
+
+
+def _folders(
+    home: Path, shard: int, hour: int, upto_flush: int | None, rebuilt: Mapping[int, int]
+) -> dict[int, _Folder]:
     """Return the folders of an hour, of all later ones, and of the nearest earlier one with a flush.
 
     The newest is read first: an hour gets its last flush before the next hour's first, so that what was acknowledged
-    before any flush read there is then found in the older ones.
+    before any flush read there is then found in the older ones. The earlier one is of the log that the hour's own
+    goes on from: that of the same rebuild, or the journal's.
     """
     found: dict[int, _Folder] = {}
-    for number in reversed(paths.hours(home, shard)):
-        folder = _ended_folder(home, shard, number)
+    own = _home(home, hour, rebuilt)
+    earlier = [number for number in paths.hours(own, shard) if number < hour]
+    here_and_later = {
+        *(one for one in paths.hours(home, shard) if one >= hour),
+        *(one for one in rebuilt if one >= hour),
+    }
+    for number in sorted({*here_and_later, *earlier}, reverse=True):
+        place = own if number < hour else _home(home, number, rebuilt)
+        folder = _ended_folder(place, shard, number)
         if folder is None or (upto_flush is not None and (folder.last or 0) > upto_flush):
-            folder = _Folder(home, shard, number)
+            folder = _Folder(place, shard, number)
             folder.read(upto_flush)
         if folder.last is None:
             continue
@@ -177,6 +226,20 @@ def _newest(conn: int, folders: list[_Folder]) -> ConnMark:
             found = mark
     assert found is not None  # noqa: S101 - for the type checker: the first folder names it
     return found
+
+
+def _newest_feeds(folders: list[_Folder]) -> dict[str, FeedMark]:
+    """Return the newest mark of each firehose, up to the last that was heard on its conn by the newest folder."""
+    feeds: dict[str, FeedMark] = {}
+    conns: dict[int, ConnMark] = {}
+    for folder in folders:
+        feeds |= folder.feeds
+        conns |= folder.conns
+    return {channel: heard_on(mark, conns) for channel, mark in feeds.items()}
+
+
+def _touches(lapse: Lapse, hour: int) -> bool:
+    return lapse.from_us < paths.hour_start_us(hour + 1) and lapse.to_us > paths.hour_start_us(hour)
 
 
 def _clipped(silences: list[Silence], hour: int) -> list[Silence]:

@@ -1,6 +1,7 @@
 """What stands of each market at the end of a published hour, carried into the next one.
 
-Owns how long it is carried. Never reads a file: it is read off coverage rows.
+Owns how long it is carried, and what of it is whose: a market is published from one shard, and what the others know of
+it is carried beside it. Never reads a file: it is read off coverage rows.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 from book.records import DAY_US, HOUR_US
 from lake import paths
 
+OTHER = "other_"
+"""What the state of a coverage row begins with that tells of a shard which its market is not published from."""
 CARRIED_US = DAY_US
 """A gap is carried until the first midnight after this long since its market's last record."""
 
@@ -37,9 +40,15 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every market whose book is known or missing at the end of an hour, by ticker."""
+    """Every market whose book is known or missing at the end of an hour, by ticker: as it is published.
+
+    ``others`` are the markets of shards that they are not published from, by shard; ``tables`` says which shard the
+    hour's rows of a table were taken from, where there was a choice.
+    """
 
     markets: Mapping[str, Stand] = field(default_factory=dict)
+    others: Mapping[int, Mapping[str, Stand]] = field(default_factory=dict)
+    tables: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls) -> "Standing":
@@ -48,13 +57,28 @@ class Standing:
 
     def into(self, hour: int) -> "Standing":
         """Return what is still carried into an hour: gaps end with the first midnight after a day without a record."""
-        start_us = paths.hour_start_us(hour)
-        kept = {
-            ticker: stand
-            for ticker, stand in self.markets.items()
-            if stand.live or stand.record_hour is None or start_us < _forgotten_us(stand.record_hour)
-        }
-        return Standing(kept)
+        others = ((shard, _carried(markets, hour)) for shard, markets in self.others.items())
+        return Standing(
+            _carried(self.markets, hour), {shard: markets for shard, markets in others if markets}, self.tables
+        )
+
+    def shards(self) -> set[int]:
+        """Return the shards that follow or miss a market."""
+        return {stand.shard for stand in self.markets.values()}.union(self.others)
+
+    def of(self, shard: int) -> "Standing":
+        """Return what one shard knows, of markets that are published from it and others alike."""
+        own = {ticker: stand for ticker, stand in self.markets.items() if stand.shard == shard}
+        return Standing(own | dict(self.others.get(shard, {})))
+
+
+def _carried(markets: Mapping[str, Stand], hour: int) -> dict[str, Stand]:
+    start_us = paths.hour_start_us(hour)
+    return {
+        ticker: stand
+        for ticker, stand in markets.items()
+        if stand.live or stand.record_hour is None or start_us < _forgotten_us(stand.record_hour)
+    }
 
 
 def _forgotten_us(record_hour: int) -> int:
@@ -63,18 +87,41 @@ def _forgotten_us(record_hour: int) -> int:
 
 
 def standing_of(coverage: pa.Table) -> Standing:
-    """Return what stands at the end of an hour, of that hour's current coverage rows. Cost: about 5 us a market."""
+    """Return what stands at the end of an hour, of that hour's current coverage rows. Cost: about 5 us a market.
+
+    A market that is over by the shard that it is published from is over: what other shards know of it is not carried.
+    """
+    book = coverage.filter(pc.equal(coverage["channel"], "orderbook"))
+    closed = pc.and_(
+        pc.equal(book["state"], "known"), pc.fill_null(pc.equal(book["end_reason"], "market_closed"), False)
+    )
+    markets = _stands(book, "known", "gap").get(None, {})
+    over = set(book.filter(closed)["ticker"].to_pylist()).difference(markets)
+    others = {
+        shard: left
+        for shard, found in _stands(book, OTHER + "known", OTHER + "gap").items()
+        if shard is not None and (left := {ticker: stand for ticker, stand in found.items() if ticker not in over})
+    }
+    chosen = coverage.filter(pc.and_(pc.equal(coverage["state"], "table"), pc.is_valid(coverage["shard"])))
+    tables = dict(zip(chosen["channel"].to_pylist(), chosen["shard"].to_pylist(), strict=True))
+    return Standing(markets, others, tables)
+
+
+def _stands(coverage: pa.Table, known: str, gap: str) -> dict[int | None, dict[str, Stand]]:
+    """Return the stands that rows of two states tell, by shard; all under None where they are those published."""
+    coverage = coverage.filter(
+        pc.and_(pc.is_in(coverage["state"], pa.array([known, gap])), pc.equal(coverage["channel"], "orderbook"))
+    )
     start = coverage["ts_from"].cast(pa.int64())
     end = coverage["ts_to"].cast(pa.int64())
     on_hour = pc.equal(pc.multiply(pc.divide(end, HOUR_US), HOUR_US), end)
     goes_on = pc.or_(
-        pc.and_(
-            pc.equal(coverage["state"], "known"), pc.fill_null(pc.equal(coverage["end_reason"], "continues"), False)
-        ),
-        pc.and_(pc.equal(coverage["state"], "gap"), pc.and_(on_hour, pc.less(start, end))),
+        pc.and_(pc.equal(coverage["state"], known), pc.fill_null(pc.equal(coverage["end_reason"], "continues"), False)),
+        pc.and_(pc.equal(coverage["state"], gap), pc.and_(on_hour, pc.less(start, end))),
     )
-    recorded = coverage.filter(pc.greater(pc.list_value_length(coverage["bases"]), 0))["ticker"]
-    in_hour = set(recorded.to_pylist())
+    groups = pc.add(pc.add(coverage["snapshots"], coverage["checkpoints"]), coverage["closes"])
+    recorded = coverage.filter(pc.greater(groups, 0))
+    in_hour = set(zip(recorded["ticker"].to_pylist(), recorded["shard"].to_pylist(), strict=True))
     rows = coverage.filter(goes_on)
     columns = [
         rows[name].cast(pa.int64()).to_pylist() if pa.types.is_timestamp(rows[name].type) else rows[name].to_pylist()
@@ -83,17 +130,17 @@ def standing_of(coverage: pa.Table) -> Standing:
             "digest",
         )
     ]  # fmt: skip
-    found: dict[str, Stand] = {}
+    found: dict[int | None, dict[str, Stand]] = {}
     for ticker, state, shard, conn, to_us, reason, record_us, change_us, audit_us, digest in zip(*columns, strict=True):
         record_hour = None if record_us is None else paths.hour_of(record_us)
-        found[ticker] = Stand(
-            live=state == "known",
+        found.setdefault(shard if known.startswith(OTHER) else None, {})[ticker] = Stand(
+            live=state == known,
             shard=shard,
             conn=conn,
-            reason=None if state == "known" else reason,
-            record_hour=paths.hour_of(to_us) - 1 if ticker in in_hour else record_hour,
+            reason=None if state == known else reason,
+            record_hour=paths.hour_of(to_us) - 1 if (ticker, shard) in in_hour else record_hour,
             last_change_us=change_us,
             last_audit_us=audit_us,
             digest=digest,
         )
-    return Standing(found)
+    return found

@@ -19,6 +19,7 @@ from lake import paths
 from lake.publishing import manifest
 from lake.publishing.manifest import DataFile, HourEntry, Manifest
 from lake.schemas import COVERAGE
+from lake.settling.feeds import FILLED
 from lake.verifying.findings import FAILURES, Findings
 from lake.verifying.journal import Claim
 
@@ -50,6 +51,16 @@ class Chain:
         """Return the version of an hour that stood once manifest ``upto`` was committed."""
         found = [one for one in self.hours.get(hour, ()) if one.manifest.n <= upto]
         return found[-1] if found else None
+
+    def rebuilt(self, shard: int, upto: int) -> dict[int, int]:
+        """Return the hours that stood from a rebuild of a shard's log, with its number, once ``upto`` was committed."""
+        found: dict[int, int] = {}
+        for hour in self.hours:
+            version = self.version(hour, upto)
+            read = version.entry.shards.get(shard) if version else None
+            if read is not None and read.rebuilt:
+                found[hour] = read.rebuilt
+        return found
 
     def before(self, hour: int, upto: int, *, imported: bool) -> Version | None:
         """Return what stood before an hour: the latest earlier one of its kind, imported or logged here.
@@ -173,6 +184,7 @@ def _rows(lake: Path, found: Manifest) -> None:
         if part["superseded_at"].null_count != part.num_rows:
             raise CorruptError(str(path), 0, f"rows of hour {entry.hour} are superseded from the start")
         start_us, end_us = paths.hour_start_us(entry.hour), paths.hour_start_us(entry.hour + 1)
+        part = part.filter(pc.not_equal(part["state"], FILLED))  # these name a stretch that may lie in an earlier hour
         if not _within(part["ts_from"], start_us, end_us) or not _within(part["ts_to"], start_us, end_us):
             raise CorruptError(str(path), 0, f"rows of hour {entry.hour} lie outside it")
 

@@ -4,6 +4,7 @@ Owns the proof of a version by itself: files by sha256, rows by order and by rep
 added up, corrections told again. What it came from is another's (lake.verifying.origins).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,18 @@ import pyarrow.parquet as pq
 from book.errors import CorruptError
 from lake import paths
 from lake.journal.flush import ConnMark, Silence
-from lake.publishing import corrections
+from lake.publishing import corrections, reread
 from lake.schemas import PUBLISHED
 from lake.settling.columns import integers
 from lake.settling.coverage import DERIVED, FilePart, derive
+from lake.settling.feeds import prove_parts, told_parts
 from lake.settling.proof import prove_order, prove_replay
 from lake.settling.settle import SettledHour
-from lake.settling.standing import Standing, standing_of
+from lake.settling.standing import OTHER, Standing, standing_of
+from lake.settling.switches import effective
 from lake.verifying import rows as rowwise
 from lake.verifying.chain import Chain, Version, check_file
+from lake.verifying.choices import prove_choice
 from lake.verifying.findings import FAILURES, Findings
 from lake.verifying.messages import prove_accounts
 
@@ -52,9 +56,13 @@ def verify_version(chain: Chain, version: Version, findings: Findings) -> Conten
     with findings.doubting(folder):
         _prove_named(chain.rows(version), version)
     with findings.doubting(folder):
-        _prove_book(tables.get("orderbook"), standing, findings)
+        _prove_book(tables.get("orderbook"), effective(standing, found.settled.chosen), findings)
+    if found.settled.chosen:
+        with findings.doubting(folder):
+            findings.proved("choices between shards", prove_choice(found.coverage, standing))
     with findings.doubting(folder):
         same_coverage(derive(found.settled, found.parts, standing), found.coverage)
+        prove_parts(entry.hour, found.settled.feeds)
         findings.proved("coverage rows derived again", found.coverage.num_rows)
     with findings.doubting(folder):
         just_before = chain.version(entry.hour - 1, version.manifest.n)
@@ -167,10 +175,16 @@ def _prove_corrections(chain: Chain, version: Version, stated: pa.Table | None) 
                 at_us=new.manifest.at_us,
                 number=new.manifest.n,
                 versions=(old.entry.version, new.entry.version),
+                changed=_changed(chain.lake, old, new),
             )
         )
     if stated is None or not pa.concat_tables(parts).equals(stated):
         raise CorruptError("corrections", 0, "are not what differs between the versions")
+
+
+def _changed(lake: Path, old: Version, new: Version) -> Collection[str]:
+    """Return the markets whose rows a version read anew from raw frames."""
+    return reread.changed(lake, old.entry.files, new.entry.files) if new.entry.reason == "rebuilt" else ()
 
 
 def _contents(version: Version, tables: dict[str, pa.Table], coverage: pa.Table, standing: Standing) -> Contents:
@@ -185,6 +199,8 @@ def _contents(version: Version, tables: dict[str, pa.Table], coverage: pa.Table,
     stamps = [integers(marked[name]).tolist() for name in ("ts_from", "ts_to")]
     for state, conn, shard, reason, last_seq, from_us, to_us in zip(*columns, *stamps, strict=True):
         shards[conn] = shard
+        if state not in ("silence", "conn"):
+            continue
         if state == "silence":
             silences.append(Silence(conn, from_us, to_us))
         elif reason == "continues":
@@ -196,5 +212,24 @@ def _contents(version: Version, tables: dict[str, pa.Table], coverage: pa.Table,
     for file in version.entry.files.get("orderbook", []):
         parts.append(FilePart(file.file, first, file.rows))
         first += file.rows
-    settled = SettledHour(hour=hour, tables=tables, conns=conns, shard_of_conn=shards, silences=silences)
+    feeds, fills = told_parts(rows)
+    several = len({*version.entry.shards, *standing.shards()}) > 1
+    settled = SettledHour(
+        hour=hour,
+        tables=tables,
+        conns=conns,
+        shard_of_conn=shards,
+        silences=silences,
+        chosen=_chosen(rows) if several else {},
+        others=rows.filter(pc.starts_with(rows["state"], OTHER)),
+        feeds=feeds,
+        fills=fills,
+    )
     return Contents(settled, parts, standing, rows)
+
+
+def _chosen(rows: pa.Table) -> dict[str, int]:
+    """Return the shard that each market is said to be published from."""
+    told = pc.is_in(rows["state"], pa.array(["known", "gap"]))
+    own = rows.filter(pc.and_(told, pc.equal(rows["channel"], "orderbook")))
+    return dict(zip(own["ticker"].to_pylist(), own["shard"].to_pylist(), strict=True))

@@ -4,6 +4,7 @@ Owns conservation: the logs are read again up to the flushes that the manifest n
 their coverage, the messages and the counts must be the same. Never looks at the lake's files.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +18,15 @@ from lake.journal.flush import NOT_COUNTED, ConnMark
 from lake.publishing.accounts import accounts_of
 from lake.publishing.manifest import Account
 from lake.settling.coverage import derive
+from lake.settling.earlier import Reached, books_before
 from lake.settling.settle import settle
 from lake.settling.sources import Source, read_source
-from lake.verifying.chain import Version
+from lake.verifying.chain import Chain, Version
 from lake.verifying.findings import Findings
 from lake.verifying.hours import Contents, same_coverage
 
 
-def verify_origins(home: Path, version: Version, contents: Contents, findings: Findings) -> None:
+def verify_origins(home: Path, chain: Chain, version: Version, contents: Contents, findings: Findings) -> None:
     """Settle an hour again from its segments and compare; an hour whose segments are gone is counted as such.
 
     Cost: reads, decodes and sorts the hour's log.
@@ -34,8 +36,13 @@ def verify_origins(home: Path, version: Version, contents: Contents, findings: F
         findings.proved("versions without segments: imported, or older than those kept")
         return
     with findings.doubting(paths.hour_dir(home, min(entry.shards), entry.hour)):
-        sources = [_source(home, shard, version) for shard in sorted(entry.shards)]
-        settled = settle(sources, contents.standing)
+        sources = [_source(home, chain, shard, version) for shard in sorted(entry.shards)]
+
+        def books(shard: int, hour: int, tickers: Collection[str]) -> dict[str, Reached]:
+            upto, rebuilt = entry.shards[shard].flush, chain.rebuilt(shard, version.manifest.n)
+            return books_before(home, shard, hour, tickers, upto, rebuilt)
+
+        settled = settle(sources, contents.standing, books)
         published = {table: rows for table, rows in contents.settled.tables.items() if table != "corrections"}
         for table in sorted({*settled.tables, *published}):
             _prove_same(table, settled.tables.get(table), published.get(table))
@@ -49,22 +56,28 @@ def verify_origins(home: Path, version: Version, contents: Contents, findings: F
 
 def _stands(home: Path, shard: int, version: Version, contents: Contents) -> bool:
     """Say whether a shard's folder of an hour is there, or never was: the shard then has no conn in the hour."""
-    if paths.hour_dir(home, shard, version.entry.hour).is_dir():
+    rebuilt = version.entry.shards[shard].rebuilt
+    if paths.hour_dir(_home(home, rebuilt), shard, version.entry.hour).is_dir():
         return True
     return shard not in contents.settled.shard_of_conn.values()
 
 
-def _source(home: Path, shard: int, version: Version) -> Source:
+def _source(home: Path, chain: Chain, shard: int, version: Version) -> Source:
     """Return a shard's log of an hour as it was when it was published.
 
     Where the folder before is gone, its marks are those that the accounts go on from.
     """
     hour, read = version.entry.hour, version.entry.shards[shard]
-    found = read_source(home, shard, hour, read.flush)
+    rebuilt = chain.rebuilt(shard, version.manifest.n)
+    found = read_source(home, shard, hour, read.flush, rebuilt)
     before = found.before
-    if min(paths.hours(home, shard), default=hour) >= hour:
+    if not read.rebuilt and min(paths.hours(home, shard), default=hour) >= hour:
         before = {conn: _mark_before(version.entry.conns[conn]) for conn in found.marks if conn in version.entry.conns}
-    return replace(found, end=read_end(home, shard, hour) if read.ended else None, before=before)
+    return replace(found, end=read_end(_home(home, read.rebuilt), shard, hour) if read.ended else None, before=before)
+
+
+def _home(home: Path, rebuilt: int) -> Path:
+    return paths.rebuilt_home(home, rebuilt) if rebuilt else home
 
 
 def _mark_before(account: Account) -> ConnMark:

@@ -27,25 +27,6 @@ CREATE OR REPLACE VIEW series AS
   SELECT * FROM series_versions
   QUALIFY row_number() OVER (PARTITION BY series_ticker ORDER BY valid_from DESC, record DESC) = 1;
 
--- What each market came to: what the venue said last, in its listing or in a lifecycle message.
-CREATE OR REPLACE VIEW settlements AS
-  WITH told AS (
-    SELECT ticker, valid_from AS learned, result, settlement_value_e4, settled_time
-    FROM markets_versions WHERE result IS NOT NULL AND result <> ''
-    UNION ALL
-    SELECT ticker, ts_recv, result, settlement_value_e4, settled_time
-    FROM lifecycle WHERE ticker IS NOT NULL AND (result <> '' OR settled_time IS NOT NULL)
-  )
-  SELECT
-    ticker,
-    arg_max(result, learned) FILTER (WHERE result <> '') AS result,
-    arg_max(settlement_value_e4, learned) FILTER (WHERE settlement_value_e4 IS NOT NULL) AS settlement_value_e4,
-    arg_max(settled_time, learned) FILTER (WHERE settled_time IS NOT NULL) AS settled_time,
-    min(learned) FILTER (WHERE result <> '') AS first_learned,
-    max(learned) AS last_learned
-  FROM told
-  GROUP BY ticker;
-
 -- Where a followed market's book is not known: one row a gap, silences of its conn among them; ts_to is null where no
 -- published hour shows its end.
 CREATE OR REPLACE VIEW gaps AS

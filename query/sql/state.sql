@@ -41,7 +41,7 @@ CREATE OR REPLACE MACRO book_state(tk, ts) AS TABLE
   ),
   told_before AS (
     SELECT CASE WHEN len(bases) > 0 THEN ts_from ELSE last_record_hour END AS start FROM coverage
-    WHERE ticker = tk AND channel = 'orderbook' AND state IN ('known', 'gap')
+    WHERE ticker = tk AND channel = 'orderbook' AND state IN ('known', 'gap') AND end_reason IS NOT NULL
       AND dt <= (SELECT CASE WHEN wanted AND start IS NULL THEN kb_day(stop) ELSE '' END FROM reach)
       AND ts_from < (SELECT stop FROM reach)
     ORDER BY ts_to DESC, ts_from DESC LIMIT 1
@@ -97,7 +97,8 @@ CREATE OR REPLACE MACRO book_state(tk, ts) AS TABLE
   ),
   pieces AS (
     SELECT c.ts_from, c.ts_to FROM coverage AS c JOIN piece AS p ON c.ticker = p.ticker AND c.state = p.state
-    WHERE c.ticker IN (tk, '*') AND c.state IN ('gap', 'silence') AND (c.state = 'gap' OR c.conn = p.conn)
+    WHERE c.ticker IN (tk, '*') AND c.channel = 'orderbook' AND c.state IN ('gap', 'silence')
+      AND (c.state = 'gap' OR c.conn = p.conn)
       AND c.dt >= (SELECT CASE WHEN yes THEN kb_day(ts::TIMESTAMPTZ - INTERVAL 48 HOUR) ELSE '~' END FROM cut)
       AND c.dt >= kb_day(ts::TIMESTAMPTZ - INTERVAL 48 HOUR) AND c.dt <= kb_day(ts::TIMESTAMPTZ + INTERVAL 48 HOUR)
     UNION

@@ -17,7 +17,7 @@ from lake.publishing.shelf import Shelf
 from lake.schemas import PUBLISHED
 from query.sql.listing import pattern, standing_files
 
-_PARTS = ("derived.sql", "book.sql", "state.sql", "bbo.sql")
+_PARTS = ("derived.sql", "book.sql", "metadata.sql", "state.sql", "bbo.sql")
 _VERSIONED = frozenset({"markets", "events", "series", "coverage"})
 """Tables whose view of files is called ``<table>_versions``; the table's own name is a view of what holds."""
 _TYPES = {

@@ -4,16 +4,18 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from query.coverage import EVERY, FeedName
 from server.endpoint import Endpoint, Reply, Ticker
-from server.endpoints.ranges import Gap, gap_of
+from server.endpoints.ranges import Channel, Gap, feeds_of, gap_of
 from server.instants import Stamp, iso, iso_or_none
 from server.questions import Questions
 
 
 class CoverageQuestion(Struct, forbid_unknown_fields=True, frozen=True):
-    """A market."""
+    """A market; or *, and the firehose that is meant, which concerns every market."""
 
     ticker: Ticker
+    channel: Channel | None = None
 
 
 class Span(Struct, frozen=True):
@@ -21,7 +23,7 @@ class Span(Struct, frozen=True):
 
     from_: Stamp = field(name="from")
     to: Stamp | None
-    conn: int
+    conn: Annotated[int | None, Meta(description="the subscription; null for a firehose, where several may follow")]
     end_reason: Annotated[str | None, Meta(description="why it ended; null while it lives")]
 
 
@@ -51,6 +53,8 @@ class CoverageReply(Struct, frozen=True):
 
 def answer(questions: Questions, question: CoverageQuestion) -> Reply:
     """Answer with the whole of it."""
+    for channel in feeds_of(None, question.channel):
+        return _of_feed(questions, channel)
     found = questions.coverage(question.ticker)
     body = MarketCoverage(
         found.ticker,
@@ -61,6 +65,13 @@ def answer(questions: Questions, question: CoverageQuestion) -> Reply:
     return Reply(CoverageReply(body))
 
 
+def _of_feed(questions: Questions, channel: FeedName) -> Reply:
+    line = questions.feed_coverage(channel)
+    ends = {gap.from_us: gap.reason for gap in line.gaps}
+    spans = [Span(iso(from_us), iso(to_us), None, ends.get(to_us)) for from_us, to_us in line.known]
+    return Reply(CoverageReply(MarketCoverage(EVERY, spans, [gap_of(gap) for gap in line.gaps], [])))
+
+
 ENDPOINTS = (
     Endpoint(
         method="GET",
@@ -68,7 +79,11 @@ ENDPOINTS = (
         operation_id="getCoverage",
         tag="coverage",
         summary="What is known of a market",
-        description="The stretches in which its book is known, the gaps with their reasons, and each audit.",
+        description=(
+            "The stretches in which its book is known, the gaps with their reasons, and each audit. For ticker * and "
+            "`channel` trades, tickers or lifecycle: those of that firehose of the whole exchange. The tickers carry "
+            "no numbers: of them only what a connection shows to be missing is known to be."
+        ),
         credits="0",
         question=CoverageQuestion,
         reply=CoverageReply,

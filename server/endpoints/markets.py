@@ -16,7 +16,7 @@ from server.questions import Questions
 RecordedPct = Annotated[float | None, Meta(description="percent of the market's life so far whose book is known")]
 Metadata = Annotated[
     Raw | None,
-    Meta(description="the venue's whole record, as it gave it", extra_json_schema={"type": ["object", "null"]}),
+    Meta(description="the venue's whole record, as last told", extra_json_schema={"type": ["object", "null"]}),
 ]
 
 
@@ -138,7 +138,7 @@ def _row(view: MarketView) -> MarketRow:
 
 def _detail(view: MarketView) -> MarketDetail:
     row = _row(view)
-    record = view.market.record if view.market else None
+    record = view.record
     doc = None if record is None else _read(record)
     return MarketDetail(
         **{name: getattr(row, name) for name in row.__struct_fields__},

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from book.errors import ApiError
+from query.coverage import EVERY, FEEDS, FeedName
 from query.gap import Gap as GapRow
 from server.instants import Stamp, iso, iso_or_none
+
+Filled = Annotated[bool, Meta(description="of trades: whether those missing were asked for later and stand here")]
 
 
 class Gap(Struct, frozen=True):
@@ -16,10 +19,15 @@ class Gap(Struct, frozen=True):
     from_: Stamp = field(name="from")
     to: Stamp | None
     reason: str
+    filled: Filled | UnsetType = UNSET
 
 
 NextCursor = Annotated[str | None, Meta(description="send it as cursor for the next page; null at the end")]
 Complete = Annotated[bool, Meta(description="whether everything in the range asked for was recorded")]
+Channel = Annotated[
+    Literal["orderbook", "trades", "tickers", "lifecycle"],
+    Meta(description="what was recorded: books of markets, or a firehose of the whole exchange"),
+]
 Gaps = Annotated[list[Gap], Meta(description="what of the range was not recorded, and why")]
 WhyEmpty = Annotated[
     Literal["no_activity", "not_recorded", "pending"] | None, Meta(description="why there is no row; null where any is")
@@ -33,9 +41,17 @@ def refuse_empty(start_us: int, end_us: int, start: str = "start_time", end: str
         raise ApiError("validation_error", message, field=end)
 
 
+def feeds_of(ticker: str | None, channel: str | None) -> tuple[FeedName, ...]:
+    """Return the firehoses that a question is about, none where it is about books; each concerns every market."""
+    if channel is None and ticker == EVERY:
+        return FEEDS
+    return tuple(name for name in FEEDS if name == channel)
+
+
 def gap_of(row: GapRow) -> Gap:
     """Render a gap."""
-    return Gap(iso(row.from_us), iso_or_none(row.to_us), row.reason)
+    filled = UNSET if row.filled is None else row.filled
+    return Gap(iso(row.from_us), iso_or_none(row.to_us), row.reason, filled)
 
 
 def headers_of(complete: bool, gaps: Iterable[Gap]) -> dict[str, str]:

@@ -83,7 +83,9 @@ ENDPOINTS = (
         summary="Trades of a market in a range",
         description=(
             "Every trade of a market received from start_time up to, not including, end_time. A range is never "
-            "refused for a gap: `complete` and `gaps` say what is missing."
+            "refused for a gap: `complete` and `gaps` say what is missing. Trades of a gap are asked for afterwards: "
+            "they follow at the end of the range in which the exchange stamped them, and the gap is `filled`; a filled "
+            "gap counts as complete."
         ),
         credits="2 a page",
         question=TradesQuestion,

@@ -7,12 +7,15 @@ import random
 from typing import Any
 
 from book.wire.commands import (
+    LIFECYCLE,
     ORDERBOOK,
+    TRADE,
     Command,
     Subscribe,
     Update,
 )
-from collector.asks import NS, Asks
+from collector.asks import Asks
+from collector.rota import NS
 
 TICK_NS = NS // 10
 
@@ -24,9 +27,15 @@ def names(count: int) -> list[str]:
 class Bench:
     """Asks, a clock, and a venue that answers only when it is told to."""
 
-    def __init__(self, *, most_markets: int = 100_000, audit_every_s: float = 900.0) -> None:
+    def __init__(self, *, most_markets: int = 100_000, audit_every_s: float = 900.0, vain: int = 0) -> None:
         self.now_ns = 1_000 * NS
-        self.asks = Asks(random.Random(3), most_markets=most_markets, audit_every_s=audit_every_s)
+        self.asks = Asks(
+            random.Random(3),
+            most_markets=most_markets,
+            audit_every_s=audit_every_s,
+            channels=(TRADE, LIFECYCLE),
+            vain=vain,
+        )
         self.asks.open(self.now_ns)
         self.sid = 0
 

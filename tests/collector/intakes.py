@@ -10,11 +10,13 @@ import numpy as np
 
 from book.records import HOUR_US, Kind
 from book.wire import encode
-from book.wire.commands import ORDERBOOK, Command
-from collector.asks import NS, Asks
+from book.wire.commands import LIFECYCLE, ORDERBOOK, TRADE, Command
+from collector.asks import Asks
 from collector.conns import Conn, ConnNumbers
 from collector.intake import Intake
 from collector.links import Link
+from collector.metadata import Metadata
+from collector.rota import NS
 from collector.spans import Spans
 
 T0 = 500_000 * HOUR_US
@@ -27,8 +29,8 @@ class Bench:
 
     def __init__(self, tickers: tuple[str, ...] = ("A", "B"), *, subscribe: bool = True) -> None:
         self.spans = Spans()
-        self.intake = Intake(self.spans, ConnNumbers(0))
-        self.asks = Asks(random.Random(1), most_markets=100, audit_every_s=900.0)
+        self.intake = Intake(self.spans, ConnNumbers(0), Metadata())
+        self.asks = Asks(random.Random(1), most_markets=100, audit_every_s=900.0, channels=(TRADE, LIFECYCLE))
         self.link = Link(1, 40_001, self.asks, 0, T0)
         self.now_us = T0
         self.asks.open(self.now_ns)
@@ -58,7 +60,8 @@ class Bench:
     def put(self, *frames: bytes, at_us: int | None = None) -> None:
         stamps = [self.now_us + 1 + i if at_us is None else at_us for i in range(len(frames))]
         self.now_us = stamps[-1]
-        self.intake.frames(self.link, list(frames), np.array(stamps, np.int64), self.now_ns)
+        of = np.zeros(len(frames), np.int64)
+        self.intake.frames([self.link], of, list(frames), np.array(stamps, np.int64), self.now_ns)
 
     def conn(self, sid: int = BOOKS) -> Conn:
         return self.link.conns[sid]

@@ -76,7 +76,7 @@ def drop(journal: Journal) -> None:
         one.writer._close()
     if journal._flush is not None:
         journal._flush.close()
-    os.close(journal._lock)
+    journal._fence.close()
 
 
 def names(home: Path, hour: int = H0) -> list[str]:

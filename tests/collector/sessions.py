@@ -12,7 +12,7 @@ from book.records import DAY_US, HOUR_US, Kind
 from book.wire import encode
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
-from collector.links import Item
+from collector.links import WHOLE, Item
 from collector.session import Limits, Session, Taken
 
 T0 = 20_000 * DAY_US + 5 * HOUR_US
@@ -56,9 +56,11 @@ class Bench:
             pass
         return self.session.take()
 
-    def tick(self, ms: float = 100) -> list[dict[str, Any]]:
-        """Let time pass, and return what is sent."""
+    def tick(self, ms: float = 100, *, heard: bool = True) -> list[dict[str, Any]]:
+        """Let time pass, and return what is sent; unless ``heard`` is false, every link is still heard."""
         self.after(ms)
+        for one in self.session.links.values() if heard else ():
+            one.heard_ns = self.now_ns
         self.session.tick(self.now_ns, self.us())
         sent = [(link, msgspec.json.decode(command)) for link, command in self.session.commands()]
         self.said += sent
@@ -66,7 +68,7 @@ class Bench:
 
     def open(self, link: int = 1) -> None:
         """Connect; the venue acknowledges trades and lifecycle as sids 1 and 2."""
-        self.session.opened(link, 40_000 + link, self.now_ns)
+        self.session.opened(link, 40_000 + link, self.now_ns, WHOLE)
         self.sids[link] = 0
         self.answer(self.tick(0), link)
 

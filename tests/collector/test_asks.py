@@ -13,7 +13,7 @@ from book.wire.commands import (
     Unsubscribe,
     Update,
 )
-from collector.asks import CHUNK, COMMANDS_A_TICK, Stage
+from collector.asks import CHUNK, COMMANDS_AT_ONCE, Stage
 from tests.collector.asking import Bench, kinds, names, updates
 
 
@@ -47,10 +47,10 @@ def test_markets_come_in_chunks_and_at_most_a_few_commands_a_tick(bench: Bench) 
     assert bench.ticks(1) == []
     bench.asks.subscribed(first.id, ORDERBOOK, 3, bench.now_ns)
     adding = bench.tick()
-    assert kinds(adding) == [ADD_MARKETS] * COMMANDS_A_TICK
+    assert kinds(adding) == [ADD_MARKETS] * COMMANDS_AT_ONCE
     assert {len(one.tickers) for one in adding if isinstance(one, Update)} == {CHUNK}
     assert {one.sids for one in adding if isinstance(one, Update)} == {(3,)}
-    rest = bench.tick()
+    rest = bench.ticks(0.5)
     assert updates(adding, ADD_MARKETS) + updates(rest, ADD_MARKETS) == names(6000)[CHUNK:]
 
 
@@ -64,14 +64,14 @@ def test_no_more_markets_than_the_bound_and_the_rest_waits_for_room() -> None:
     bench = Bench(most_markets=3)
     bench.live(names(5))
     assert bench.asks.roster.added == set(names(3))
-    assert bench.asks.without_room == 2
+    assert len(bench.asks.roster.fresh) == 2
     bench.asks.drop("M00001")
     (gone,) = bench.tick()
     assert updates([gone], DELETE_MARKETS) == ["M00001"]
     assert bench.ticks(1) == []
     bench.asks.acknowledged(gone.id)
     assert updates(bench.tick(), ADD_MARKETS) == ["M00003"]
-    assert bench.asks.without_room == 1
+    assert len(bench.asks.roster.fresh) == 1
 
 
 # refusals
@@ -98,7 +98,7 @@ def test_full_at_a_bound_we_do_not_know_every_market_that_fits_is_added(bench: B
             bench.books([ticker for ticker in command.tickers if ticker in held])
         pending = [one for one in bench.tick() if not updates([one], GET_SNAPSHOT)]
     assert len(held) == 256
-    assert bench.asks.without_room == 700 - 256
+    assert len(bench.asks.roster.fresh) == 700 - 256
     assert pending == []
     bench.asks.drop(min(held))
     (gone,) = (one for one in bench.tick() if updates([one], DELETE_MARKETS))

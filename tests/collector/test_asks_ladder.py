@@ -13,7 +13,8 @@ from book.wire.commands import (
     Unsubscribe,
     Update,
 )
-from collector.asks import ANSWER_WITHIN_NS, BULK_WAIT_NS, CHUNK, COMMANDS_A_TICK, NS, Stage
+from collector.asks import ANSWER_WITHIN_NS, BULK_WAIT_NS, CHUNK, COMMANDS_AT_ONCE, Stage
+from collector.rota import NS
 from tests.collector.asking import Bench, kinds, names, updates
 
 
@@ -42,11 +43,12 @@ def test_a_lost_book_is_asked_for_at_the_next_tick_then_with_growing_waits(bench
 
 def test_missing_books_are_asked_for_in_chunks_under_the_cap(bench: Bench) -> None:
     bench.live(names(9000))
+    bench.ticks(1)
     bench.asks.lost(names(9000))
     first = bench.tick()
-    assert kinds(first) == [GET_SNAPSHOT] * COMMANDS_A_TICK
-    assert len(updates(first, GET_SNAPSHOT)) == COMMANDS_A_TICK * CHUNK
-    assert len(updates(first + bench.tick() + bench.tick(), GET_SNAPSHOT)) == 9000
+    assert kinds(first) == [GET_SNAPSHOT] * COMMANDS_AT_ONCE
+    assert len(updates(first, GET_SNAPSHOT)) == COMMANDS_AT_ONCE * CHUNK
+    assert updates(first + bench.ticks(1), GET_SNAPSHOT) == names(9000)
 
 
 def test_the_first_books_get_their_time_to_come_by_themselves(bench: Bench) -> None:
@@ -148,21 +150,24 @@ def test_audits_that_nobody_answers_mean_subscribing_anew() -> None:
     assert kinds(commands)[-1] == "Unsubscribe"
 
 
-def test_leaving_in_vain_is_repeated_less_and_less(bench: Bench) -> None:
-    left = []
-    bench.live(names(1), books=False)
-    for tick in range(3000):
-        for command in bench.tick():
-            if isinstance(command, Unsubscribe):
-                left.append(tick)
-                bench.asks.acknowledged(command.id)
-                bench.asks.gone(ORDERBOOK, bench.now_ns)
-            elif isinstance(command, Subscribe):
-                bench.asks.subscribed(command.id, ORDERBOOK, 3, bench.now_ns)
-    waits = [later - earlier for earlier, later in pairwise(left)]
-    assert len(left) == 4
-    assert waits == sorted(waits)
-    assert waits[-1] > 2 * waits[0]
+def test_what_a_new_subscription_does_not_mend_a_new_connection_may_and_each_waits_longer() -> None:
+    lived = []
+    for vain in range(4):
+        bench = Bench(vain=vain)
+        bench.live(names(1), books=False)
+        left, start_ns = 0, bench.now_ns
+        while not bench.asks.hopeless:
+            for command in bench.tick():
+                if isinstance(command, Unsubscribe):
+                    left += 1
+                    bench.asks.acknowledged(command.id)
+                    bench.asks.gone(ORDERBOOK, bench.now_ns)
+                elif isinstance(command, Subscribe):
+                    bench.asks.subscribed(command.id, ORDERBOOK, 3, bench.now_ns)
+        assert left == 1
+        assert bench.asks.vain == vain + 1
+        lived.append((bench.now_ns - start_ns) / NS)
+    assert all(30 * 2**vain < one < 50 * 2**vain for vain, one in enumerate(lived))
 
 
 @pytest.mark.parametrize("channel", [TRADE, LIFECYCLE, ORDERBOOK])
@@ -231,4 +236,4 @@ def test_commands_in_flight_do_not_pile_up() -> None:
         for command in bench.tick():
             if isinstance(command, Update):
                 bench.books(list(command.tickers), asked=True)
-    assert len(bench.asks.sent) <= COMMANDS_A_TICK * 10 * 11
+    assert len(bench.asks.sent) <= COMMANDS_AT_ONCE * 10 * 11

@@ -66,6 +66,7 @@ def test_it_comes_with_the_flush_in_which_the_conn_is_heard_at_the_hours_end(tmp
         segments=["orderbook-000000.arrow", "trades-000000.arrow"],
         conns={str(CONN): (H1_US, 5, 1, 1)},  # type: ignore[dict-item]  # equal to what it reads
         reach=[],
+        epoch=1,
     )
     journal.close()
     assert end(tmp_path, H0 + 1) is None
@@ -93,7 +94,7 @@ def test_an_hour_in_which_nothing_was_connected_ends_with_the_next(tmp_path: Pat
     journal = opened(tmp_path)
     journal.write(H0, empty(T0 + 10))
     journal.write(H0 + 1, empty(H1_US + 10))
-    assert found(tmp_path) == End(0, H0, 2, [], {}, [])
+    assert found(tmp_path) == End(0, H0, 2, [], {}, [], epoch=1)
     journal.close()
 
 

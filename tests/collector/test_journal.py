@@ -138,7 +138,7 @@ def test_the_lock_holds_against_a_second_process(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        os.close(journal._lock)  # the child's copy of the parent's descriptor would hold the lock, not take it
+        os.close(journal._fence._lock)  # the child's copy of the parent's descriptor would hold the lock, not take it
         try:
             opened(tmp_path)
         except CollectorError:

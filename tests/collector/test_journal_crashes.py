@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from book.records import HOUR_US, Kind, Reason
-from collector import journal as journal_module
+from collector import crashes
 from collector.conns import Conn
 from collector.session import Taken
 from collector.spans import Spans
+from lake import paths
 from tests.collector.journals import CONN, H0, T0, Killed, drop, faulty, hours, opened
 
 
@@ -156,7 +157,7 @@ def test_a_clean_end_leaves_nothing_to_close(tmp_path: Path) -> None:
 
 def test_a_crash_is_closed_from_a_part_of_the_log_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deltas of many hours are passed over by the column, a part at a time."""
-    monkeypatch.setattr(journal_module, "BATCHES_A_PART", 2)
+    monkeypatch.setattr(crashes, "BATCHES_A_PART", 2)
     shard = Shard(tmp_path)
     conn = shard.conn()
     shard.snapshot(conn, "A", T0 + 100)
@@ -169,4 +170,78 @@ def test_a_crash_is_closed_from_a_part_of_the_log_at_a_time(tmp_path: Path, monk
         conn.frame_us = T0 + int(seq[-1])
         shard.flush()
     assert [close[0] for close in shard.restart()] == ["A", "B"]
+    shard.journal.close()
+
+
+def test_conns_whose_numbers_run_hours_ahead_of_their_rows_are_closed(tmp_path: Path) -> None:
+    """A number is raised above the shard's last one, however far that lies ahead of the clock."""
+    shard = Shard(tmp_path)
+    conn = Conn(CONN + 1024 * 5 * 3_600_000, 1, 3, "orderbook_delta", T0)
+    shard.conns.append(conn)
+    shard.spans.conns[conn.id] = conn
+    shard.snapshot(conn, "A", T0 + 100)
+    shard.flush()
+    assert shard.restart(H0 + 1) == [("A", 101, conn.id, 1, "crash")]
+    shard.journal.close()
+
+
+def test_of_many_conns_each_market_is_closed_on_the_ones_that_knew_it_last(tmp_path: Path) -> None:
+    """Twenty book conns over two hours, some ended, and conns of other channels beside them, which close nothing."""
+    shard = Shard(tmp_path)
+    conns = [shard.conn() for _ in range(20)]
+    tape = shard.conn()
+    for number, conn in enumerate(conns):
+        for market in range(3):
+            shard.snapshot(conn, f"M{number}-{market}", T0 + 1000 * number + market)
+    shard.flush()
+    for number, conn in enumerate(conns):
+        conn.frame_us = T0 + HOUR_US + 10 * number
+        if number % 5 == 0:
+            shard.spans.end_conn(conn, conn.frame_us, conn.frame_us + 5, conn.tracker.last, Reason.DISCONNECT)
+            conn.up = False
+    tape.frame_us = T0 + HOUR_US + 500
+    shard.flush(H0 + 1, T0 + HOUR_US + 600)
+    closes = shard.restart(H0 + 2)
+    assert closes == sorted(
+        (f"M{number}-{market}", HOUR_US + 10 * number + 1, conn.id, 3, "crash")
+        for number, conn in enumerate(conns)
+        if number % 5
+        for market in range(3)
+    )
+    marks = hours(tmp_path)[-1].conns
+    assert not any(marks[conn.id].up for conn in (*conns, tape) if conn.id in marks)
+    assert tape.id in marks
+    assert shard.restart(H0 + 2) == []
+    shard.journal.close()
+
+
+def test_the_search_ends_with_the_hours_that_can_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days of log before the conn began, and before the last midnight, are not read."""
+    read: list[int] = []
+    real = crashes._bases_and_closes
+
+    def noted(hour: Any, conns: list[int]) -> Any:
+        read.append(hour.hour)
+        return real(hour, conns)
+
+    monkeypatch.setattr(crashes, "_bases_and_closes", noted)
+    first = H0 - H0 % 24 + 20
+    shard = Shard(tmp_path)
+    early, late = shard.conn(), shard.conn()
+    at = paths.hour_start_us
+    shard.snapshot(early, "E", at(first) + 1)
+    for hour in range(first, first + 9):
+        early.frame_us = at(hour) + 5
+        if hour == first + 3:
+            early.up = False
+            shard.spans.end_conn(early, at(hour) + 5, at(hour) + 9, 1, Reason.DISCONNECT)
+        if hour == first + 3:
+            shard.snapshot(late, "L", at(hour) + 20)
+        late.frame_us = at(hour) + 30
+        if hour == first + 4:
+            shard.spans.midnight(late, 10)
+        shard.conns = [conn for conn in (early, late) if conn.up and (conn is early or hour >= first + 3)]
+        shard.flush(hour, at(hour) + 40)
+    assert [close[0] for close in shard.restart(first + 9)] == ["L"]
+    assert read == [first + number for number in (8, 7, 6, 5, 4)], "nothing before the midnight between 3 and 4"
     shard.journal.close()

@@ -3,17 +3,20 @@
 import asyncio
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from book.errors import CollectorError
 from book.records import Kind
 from collector import discovery, main
+from collector.connection import Queue
 from collector.journal import Journal
 from collector.main import collect
 from collector.session import Session
@@ -97,7 +100,6 @@ def test_told_to_stop_everything_acknowledged_is_there_once_and_the_books_are_cl
 
     asyncio.run(scenario())
     log = Log(tmp_path)
-    sids = {frame["type"]: frame["sid"] for frame in sent}
     books, trades = log.rows("orderbook"), log.rows("trades")
 
     last_seq = {row["conn"]: log.conns[row["conn"]].last_seq for row in (*books, *trades)}
@@ -111,7 +113,7 @@ def test_told_to_stop_everything_acknowledged_is_there_once_and_the_books_are_cl
     (trade_conn,) = {row["conn"] for row in trades}
     told = [frame["seq"] for frame in sent if frame["type"] == "trade" and frame["seq"] <= last_seq[trade_conn]]
     assert [row["seq"] for row in trades] == told
-    assert sids["trade"] != sids["orderbook_delta"]
+    assert trade_conn != conn
 
     closed = [(row["ticker"], row["reason"]) for row in books if row["kind"] == Kind.CLOSE]
     opened = {row["ticker"] for row in books if row["kind"] == Kind.SNAPSHOT}
@@ -160,7 +162,7 @@ def test_told_to_stop_early_it_stops(tmp_path: Path, venue: Any, when: str, monk
                 async def for_ever(*_: Any, **__: Any) -> None:
                     await asyncio.sleep(60)
 
-                monkeypatch.setattr(discovery.Discovery, "_list", for_ever)
+                monkeypatch.setattr(discovery.Discovery, "_list_all", for_ever)
             collecting = asyncio.create_task(collect(settings))
             if when == "at once":
                 await asyncio.sleep(0)
@@ -244,3 +246,55 @@ def test_the_key_may_come_from_a_file_or_from_the_environment(venue: Any, tmp_pa
             assert main._signer(type(settings)()) is None
 
     asyncio.run(scenario())
+
+
+def test_its_port_says_when_everything_stands_and_what_is_missing(venue: Any, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    told: list[tuple[int, list[str]]] = []
+    pages: list[str] = []
+
+    async def scenario() -> None:
+        async with venue(markets=5, messages_per_s=300) as exchange:
+            collecting = asyncio.create_task(collect(exchange.settings(tmp_path, metrics_port=port)))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+
+                async def ready() -> bool:
+                    try:
+                        answer = await http.get("/readyz")
+                    except httpx.TransportError:
+                        return False
+                    told.append((answer.status_code, answer.json()["missing"]))
+                    return answer.status_code == 200
+
+                async with asyncio.timeout(60):
+                    while not await ready():
+                        await asyncio.sleep(0.05)
+                assert (await http.get("/healthz")).status_code == 200
+                await asyncio.sleep(1.1)
+                pages.append((await http.get("/metrics")).text)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(collecting, 60)
+
+    asyncio.run(scenario())
+    assert all(missing for status, missing in told if status == 503)
+    assert told[-1] == (200, [])
+    figures = dict(line.rsplit(" ", 1) for line in pages[0].splitlines() if not line.startswith("#"))
+    assert float(figures["kalshibook_live_markets"]) == 5
+    assert float(figures["kalshibook_connections_subscribed"]) == 3
+    assert float(figures['kalshibook_messages_total{type="delta"}']) > 0
+    assert float(figures["kalshibook_socket_to_durable_seconds_count"]) > 100
+    assert float(figures["kalshibook_message_lag_seconds_count"]) > 0
+
+
+def test_an_error_in_a_callback_of_the_socket_ends_the_process(
+    venue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop would log it and close the connection, as though the network had."""
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Queue, "put", broken)
+    ends_with(venue, tmp_path, RuntimeError, "a bug")

@@ -1,145 +1,118 @@
-"""What counts as a new version, and that a restart remembers."""
+"""In which order documents and messages count, and when they wait."""
 
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
+import msgspec
 
-from book.wire.rest import decode_event, decode_market, decode_series
-from collector.journal import Journal
-from collector.metadata import FINISHED, Versions
-from collector.rows import TableRows
-from collector.session import Taken
-from lake import paths
+from book.records import HOUR_US
+from book.wire.decode import decode
+from book.wire.messages import Lifecycle
+from book.wire.rest import decode_event, decode_market
+from collector.metadata import JUDGED_A_TICK, MOST_EARLY, Metadata
+from collector.versions import Versions
 
-MARKET: dict[str, Any] = {
-    "ticker": "KXB-1-T94749.99",
-    "event_ticker": "KXB-1",
-    "status": "active",
-    "yes_sub_title": "above",
-    "title": "",
-    "open_time": "2026-11-23T22:00:00Z",
-    "close_time": "2026-11-24T22:00:00Z",
-    "floor_strike": Decimal("94749.99"),
-    "yes_bid_dollars": "0.4200",
-    "volume_fp": "1.00",
-    "open_interest_fp": "2.00",
-    "liquidity_dollars": "0.1",
-    "updated_time": "2026-11-23T22:00:03Z",
-    "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}],
-    "custom": {"b": [1, 2], "a": None},
-}
-EVENT: dict[str, Any] = {"event_ticker": "KXB-1", "series_ticker": "KXB", "title": "t", "category": "Crypto"}
-SERIES: dict[str, Any] = {"ticker": "KXB", "title": "Bitcoin", "category": "Crypto", "frequency": "hourly"}
+T0 = 500_000 * HOUR_US
 
 
-def market(**changes: Any) -> Any:
-    return decode_market(MARKET | changes)
+def market(ticker: str = "M", **more: Any) -> Any:
+    return decode_market({"ticker": ticker, "event_ticker": "E", "status": "active"} | more)
 
 
-def test_a_market_is_a_version_once() -> None:
-    versions = Versions()
-    row = versions.market(market(), 5)
-    assert row is not None
-    assert (row["ticker"], row["valid_from"], row["title"], row["result"]) == (MARKET["ticker"], 5, "above", None)
-    assert versions.market(market(), 6) is None
+def said(kind: str, ticker: str = "M", **fields: Any) -> Lifecycle:
+    body = {"event_type": kind, "market_ticker": ticker, **fields}
+    message = decode(msgspec.json.encode({"type": "market_lifecycle_v2", "sid": 1, "seq": 1, "msg": body}))
+    assert isinstance(message, Lifecycle)
+    return message
 
 
-@pytest.mark.parametrize(
-    "moved",
-    ["yes_bid_dollars", "volume_fp", "open_interest_fp", "liquidity_dollars", "updated_time", "yes_ask_size_fp"],
-)
-def test_what_moves_with_trading_makes_no_version(moved: str) -> None:
-    versions = Versions()
-    versions.market(market(), 5)
-    assert versions.market(market(**{moved: "9.0000" if "time" not in moved else "2026-11-23T23:00:00Z"}), 6) is None
+def rows(metadata: Metadata, table: str = "markets") -> list[tuple[str, int, str, str]]:
+    batch = metadata.tables[table].take()
+    found = [] if batch is None else batch.to_pylist()
+    return [
+        (row["ticker"], int(row["valid_from"].timestamp() * 1e6) - T0, row["status"], row["source"]) for row in found
+    ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("status", "closed"), ("close_time", "2026-11-24T23:00:00Z"), ("floor_strike", Decimal("94750.01")), ("new", 1),
-     ("price_ranges", []), ("settlement_value_dollars", "1.0000"), ("custom", {"b": [1, 3], "a": None})],
-)  # fmt: skip
-def test_what_lasts_makes_one(name: str, value: Any) -> None:
-    versions = Versions()
-    versions.market(market(), 5)
-    assert versions.market(market(**{name: value}), 6) is not None
-    assert versions.market(market(**{name: value}), 7) is None
+def loaded() -> Metadata:
+    metadata = Metadata()
+    metadata.loaded(Versions())
+    return metadata
 
 
-def test_the_order_of_keys_makes_no_version() -> None:
-    versions = Versions()
-    versions.market(market(), 5)
-    assert versions.market(decode_market(dict(reversed(MARKET.items()))), 6) is None
+def test_a_document_counts_from_the_tick_and_a_message_from_its_stamp() -> None:
+    metadata = loaded()
+    metadata.learn([market()], T0)
+    assert metadata.unjudged
+    assert not metadata.waiting
+    metadata.tick(T0 + 100)
+    assert metadata.waiting
+    metadata.heard(said("deactivated"), T0 + 150)
+    assert rows(metadata) == [("M", 100, "active", "rest"), ("M", 150, "inactive", "lifecycle")]
+    assert not metadata.waiting
 
 
-def test_a_market_takes_series_and_category_from_its_event() -> None:
-    versions = Versions()
-    versions.event(decode_event(EVENT), 4)
-    row = versions.market(market(), 5)
-    assert row is not None
-    assert (row["series_ticker"], row["category"]) == ("KXB", "Crypto")
+def test_a_message_taken_before_a_document_rests_on_nothing_of_it() -> None:
+    """The document has the result; the message was received before it and is not to know."""
+    metadata = loaded()
+    metadata.learn([market()], T0)
+    metadata.tick(T0 + 1)
+    metadata.learn([market(status="determined", result="yes")], T0 + 200)
+    metadata.heard(said("close_date_updated", close_ts=1_795_615_200), T0 + 150)
+    metadata.tick(T0 + 300)
+    batch = metadata.tables["markets"].take()
+    assert batch is not None
+    assert [(row["result"], row["source"]) for row in batch.to_pylist()] == [
+        (None, "rest"), (None, "lifecycle"), ("yes", "rest"),
+    ]  # fmt: skip
 
 
-def test_an_event_is_the_same_whatever_markets_it_carries() -> None:
-    versions = Versions()
-    row = versions.event(decode_event(EVENT | {"markets": [MARKET]}), 4)
-    assert row is not None
-    assert "markets" not in row["record"]
-    assert versions.event(decode_event(EVENT), 5) is None
-    assert versions.event(decode_event(EVENT | {"title": "u"}), 6) is not None
+def test_nothing_is_judged_before_it_is_known_what_the_log_holds() -> None:
+    metadata = Metadata()
+    metadata.learn([market(), market("N")], T0)
+    metadata.heard(said("deactivated"), T0 + 5)
+    assert not metadata.unjudged
+    known = Versions()
+    known.market(market(), T0 - 50)
+    metadata.loaded(known)
+    metadata.tick(T0 + 100)
+    assert rows(metadata) == [("M", 100, "inactive", "lifecycle"), ("N", 100, "active", "rest")]
 
 
-def test_series_are_versions_too() -> None:
-    versions = Versions()
-    assert not versions.knows("series", "KXB")
-    assert versions.series(decode_series(SERIES), 4) is not None
-    assert versions.knows("series", "KXB")
-    assert versions.series(decode_series(SERIES), 5) is None
+def test_what_waits_for_the_log_is_bounded() -> None:
+    metadata = Metadata()
+    for _ in range(MOST_EARLY + 10):
+        metadata.heard(said("deactivated"), T0)
+    assert len(metadata._early) == MOST_EARLY
 
 
-@pytest.mark.parametrize("status", sorted(FINISHED))
-def test_a_market_is_unfinished_until_it_has_its_result(status: str) -> None:
-    versions = Versions()
-    versions.market(market(), 5)
-    versions.market(market(status="closed"), 6)
-    assert versions.unfinished == {MARKET["ticker"]}
-    versions.market(market(status=status), 7)
-    assert versions.unfinished == set()
+def test_a_tick_takes_so_many_documents_and_no_more() -> None:
+    metadata = loaded()
+    metadata.learn([market(f"M{number}") for number in range(JUDGED_A_TICK + 5)], T0)
+    metadata.tick(T0 + 1)
+    assert (metadata.backlog, len(rows(metadata))) == (5, JUDGED_A_TICK)
+    metadata.tick(T0 + 2)
+    assert (metadata.backlog, len(rows(metadata))) == (0, 5)
 
 
-def test_a_restart_makes_no_second_version_of_anything(tmp_path: Path) -> None:
-    before = Versions()
-    tables = {name: TableRows(name) for name in ("markets", "events", "series")}
-    tables["events"].add(**(before.event(decode_event(EVENT), 4) or {}))
-    tables["series"].add(**(before.series(decode_series(SERIES), 4) or {}))
-    tables["markets"].add(**(before.market(market(), 5) or {}))
-    tables["markets"].add(**(before.market(market(status="closed"), 6) or {}))
-    journal = Journal(tmp_path, 0, seal_s=9.0, monotonic_s=lambda: 0.0)
-    journal.write(7, Taken({name: rows.take() for name, rows in tables.items()}, {}, [], set(), 9))
-    journal.close()
-    after = Versions()
-    after.load(tmp_path, 0)
-    assert after.market(market(status="closed"), 9) is None
-    assert after.event(decode_event(EVENT), 9) is None
-    assert after.series(decode_series(SERIES), 9) is None
-    assert after.series_of == {"KXB-1": "KXB"}
-    assert after.unfinished == {MARKET["ticker"]}
-    assert after.market(market(), 9) is not None
+def test_events_that_messages_speak_of_are_to_be_looked_up() -> None:
+    metadata = loaded()
+    body = {"event_ticker": "E9", "series_ticker": "S", "title": "t"}
+    message = decode(msgspec.json.encode({"type": "event_lifecycle", "sid": 1, "seq": 1, "msg": body}))
+    assert isinstance(message, Lifecycle)
+    metadata.heard(message, T0)
+    assert list(metadata.events_heard) == ["E9"]
+    metadata.learn([decode_event(body | {"category": "c"})], T0 + 1)
+    metadata.tick(T0 + 2)
+    batch = metadata.tables["events"].take()
+    assert batch is not None
+    assert batch.column("source").to_pylist() == ["lifecycle", "rest"]
 
 
-def test_an_hour_that_cannot_be_read_is_passed_over_and_named(tmp_path: Path) -> None:
-    versions = Versions()
-    journal = Journal(tmp_path, 0, seal_s=9.0, monotonic_s=lambda: 0.0)
-    for hour, status in ((7, "active"), (8, "closed")):
-        rows = TableRows("markets")
-        rows.add(**(versions.market(market(status=status), hour) or {}))
-        journal.write(hour, Taken({"markets": rows.take()}, {}, [], set(), hour))
-    journal.close()
-    path = paths.hour_dir(tmp_path, 0, 7) / paths.segment_name("markets", 0)
-    path.write_bytes(path.read_bytes()[:-40])
-    after = Versions()
-    after.load(tmp_path, 0)
-    assert len(after.unreadable) == 1
-    assert after.market(market(status="closed"), 9) is None
+def test_a_message_that_cannot_be_merged_is_told_and_stops_nothing() -> None:
+    metadata = loaded()
+    metadata.learn([market()], T0)
+    metadata.tick(T0 + 1)
+    metadata.heard(said("metadata_updated", yes_sub_title=7), T0 + 2)
+    assert [event for event, _ in metadata.notes] == ["lifecycle_unmerged"]
+    metadata.heard(said("deactivated"), T0 + 3)
+    assert len(rows(metadata)) == 2

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from book.errors import HandshakeError
 from book.records import Kind
 from collector import connection as connection_module
+from collector import lines as lines_module
 from collector import recorder as recorder_module
+from collector.disk import Disk
 from collector.journal import Journal
 from collector.recorder import Recorder, read_clocks
 from collector.session import Limits, Taken
@@ -26,9 +27,19 @@ from ops.backoff import Backoff
 class Bench:
     """A recorder over a journal, and what it has logged."""
 
-    def __init__(self, home: Path, journal: type[Journal] = Journal, **limits: Any) -> None:
+    def __init__(
+        self,
+        home: Path,
+        journal: type[Journal] = Journal,
+        *,
+        queue_frames: int = 100_000,
+        disk: bool = False,
+        reserve_bytes: int = 1 << 20,
+        **limits: Any,
+    ) -> None:
         self.home = home
-        self.journal = journal(home, 0, seal_s=9.0, monotonic_s=time.monotonic)
+        self.journal = journal(home, 0, seal_s=9.0, monotonic_s=time.monotonic, reserve_bytes=reserve_bytes)
+        self.disk = Disk(self.journal.reserve, stop_bytes=1 << 30, resume_bytes=2 << 30) if disk else None
         self.logged: list[tuple[str, dict[str, Any]]] = []
         self.recorder = Recorder(
             self.journal,
@@ -36,8 +47,9 @@ class Bench:
             0,
             lambda stamps: stamps,
             self._log,
-            queue_frames=100_000,
+            queue_frames=queue_frames,
             rng=random.Random(1),
+            disk=self.disk,
         )
 
     def _log(self, event: str, **fields: Any) -> None:
@@ -91,7 +103,7 @@ def test_a_slow_disk_is_no_silence_of_the_venues(venue: Any, tmp_path: Path, mon
 
     bench = asyncio.run(scenario())
     assert bench.named("connection_ended") == []
-    assert len(bench.named("connected")) == 1
+    assert len(bench.named("connected")) == 3
     assert {row["reason"] for row in bench.rows() if row["kind"] == Kind.CLOSE} == {"shutdown"}
 
 
@@ -125,41 +137,6 @@ def test_a_stop_during_a_flush_loses_nothing_of_it(venue: Any, tmp_path: Path) -
     assert len(seqs) == len(set(seqs))
 
 
-def test_refusals_are_told_and_tried_again_with_growing_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    statuses = iter((401, 429, 503, 0, 0))
-
-    async def refuse(*_: Any) -> None:
-        raise HandshakeError(next(statuses, 0), "no")
-
-    real_sleep = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        await real_sleep(0.001)
-
-    monkeypatch.setattr(recorder_module, "dial", refuse)
-    monkeypatch.setattr(recorder_module.asyncio, "sleep", sleep)
-
-    async def scenario() -> Bench:
-        bench = Bench(tmp_path)
-        running = asyncio.create_task(bench.recorder.run("ws://127.0.0.1:1/", None))
-        async with asyncio.timeout(10):
-            while len(waits) < 12:
-                await real_sleep(0.005)
-        bench.recorder.stop()
-        await asyncio.wait_for(running, 10)
-        return bench
-
-    bench = asyncio.run(scenario())
-    failed = bench.named("handshake_failed")
-    assert [fields["status"] for fields in failed][:4] == [401, 429, 503, 0]
-    assert waits[0] <= 0.2
-    assert waits[7] > 10
-    assert max(waits) <= 30
-    assert bench.rows() == []
-
-
 def test_a_stop_while_it_waits_to_try_again_returns_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backoff, "next_s", lambda _: 3600.0)
 
@@ -189,7 +166,7 @@ def test_a_bug_in_connecting_is_raised_even_while_stopping(
                     await asyncio.sleep(60)
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(recorder_module, "dial", broken)
+        monkeypatch.setattr(lines_module, "dial", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             await asyncio.wait_for(bench.recorder.run("ws://127.0.0.1:1/", None), 10)
 

@@ -1,13 +1,24 @@
 """Where a market stands between us and the venue, move by move."""
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.roster import Ask, Roster
+from collector.rota import Rota
+
+
+def roster_of() -> Roster:
+    return Roster(Rota(random.Random(1), 900.0))
+
+
+def answered(_: str) -> bool:
+    return False
 
 
 def added(*tickers: str) -> Roster:
-    roster = Roster()
+    roster = roster_of()
     for ticker in tickers:
         roster.want(ticker)
     roster.confirm(roster.take_fresh(100, 0, 5))
@@ -15,20 +26,20 @@ def added(*tickers: str) -> Roster:
 
 
 def test_only_a_confirmed_market_is_asked_for_its_book() -> None:
-    roster = Roster()
+    roster = roster_of()
     roster.want("A")
     assert not roster.expects("A")
     assert roster.take_fresh(10, 7, 5) == ["A"]
     assert roster.expects("A")
-    assert roster.due(10, 100) == []
+    assert roster.due(10, 100, answered, lambda tries: 60) == []
     roster.confirm(["A", "B"])
-    assert roster.due(10, 11) == []
-    assert roster.due(10, 12) == ["A"]
+    assert roster.due(10, 11, answered, lambda tries: 60) == []
+    assert roster.due(10, 12, answered, lambda tries: 60) == ["A"]
     assert not roster.expects("B")
 
 
 def test_a_book_that_comes_unasked_confirms_its_market() -> None:
-    roster = Roster()
+    roster = roster_of()
     roster.want("A")
     roster.take_fresh(10, 0, 5)
     roster.got("A")
@@ -37,7 +48,7 @@ def test_a_book_that_comes_unasked_confirms_its_market() -> None:
 
 
 def test_a_market_that_was_not_added_waits_before_the_others() -> None:
-    roster = Roster()
+    roster = roster_of()
     for ticker in ("A", "B", "C"):
         roster.want(ticker)
     taken = roster.take_fresh(2, 0, 5)
@@ -61,7 +72,7 @@ def test_a_dropped_market_is_taken_away_once() -> None:
 
 
 def test_a_market_dropped_before_it_was_confirmed_is_taken_away_afterwards() -> None:
-    roster = Roster()
+    roster = roster_of()
     roster.want("A")
     roster.take_fresh(1, 0, 5)
     roster.drop("A")
@@ -73,7 +84,7 @@ def test_a_market_dropped_before_it_was_confirmed_is_taken_away_afterwards() -> 
 def test_wanted_again_before_it_was_taken_away_a_market_is_asked_for_its_book() -> None:
     roster = added("A")
     roster.got("A")
-    roster.audits["A"] = 1
+    roster.rota.known("A", 1)
     roster.drop("A")
     roster.want("A")
     assert roster.take_unwanted(10) == []
@@ -104,11 +115,11 @@ def test_wanted_again_and_not_taken_away_after_all_a_market_is_asked_for_its_boo
 def test_a_lost_book_keeps_its_turn_where_it_was_asked_for_already() -> None:
     roster = added("A", "B")
     roster.missing = {"A": Ask(50, 60, 2), "B": Ask(50, 60)}
-    roster.audits = {"A": 9}
+    roster.rota.known("A", 9)
     for ticker in ("A", "B", "C"):
         roster.lost(ticker)
     assert roster.missing == {"A": Ask(50, 60, 2), "B": Ask()}
-    assert roster.audits == {}
+    assert "A" not in roster.rota
 
 
 MOVES = st.lists(
@@ -125,7 +136,7 @@ MOVES = st.lists(
 @given(MOVES)
 def test_no_market_is_ever_lost_or_held_for_ever(moves: list[tuple[str, int]]) -> None:
     """Whatever happens in whatever order, asking on until nothing is due brings exactly the wanted markets."""
-    roster, adding, leaving = Roster(), list[list[str]](), list[list[str]]()
+    roster, adding, leaving = roster_of(), list[list[str]](), list[list[str]]()
     for move, number in moves:
         ticker = "ABCD"[number]
         if move in {"want", "drop", "got", "lost"}:

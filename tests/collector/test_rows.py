@@ -60,6 +60,7 @@ def test_taking_begins_anew_and_markets_may_come_later() -> None:
     assert rows.count == 0
     assert rows.take() is None
     names += ["B", "C"]
+    rows.renamed()
     rows.add_close(2, 2, 7, 1, Reason.CRASH)
     batch = rows.take()
     assert batch is not None

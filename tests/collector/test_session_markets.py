@@ -4,8 +4,8 @@ import pytest
 
 from book.records import DAY_US, HOUR_US, Reason
 from book.wire import encode
-from collector.links import Ended, Mark
-from collector.session import CLOSED_GRACE_US
+from collector.links import WHOLE, Ended, Mark
+from collector.markets import CLOSED_GRACE_US
 from tests.collector.sessions import BOOK, T0, Bench, closes, delta, rows
 
 
@@ -78,8 +78,7 @@ def test_telling_a_market_again_costs_nothing(bench: Bench) -> None:
         bench.session.list_market("A", None, T0 + 9 * DAY_US)
         bench.session.list_market("B", T0 - 5, None)
         bench.tick()
-    assert len(bench.session._endings) <= 5
-    assert bench.session._openings == []
+    assert len(bench.session.markets.timers) <= 5
 
 
 def test_a_market_that_reopens_after_it_was_let_go_is_recorded_again(bench: Bench) -> None:
@@ -138,9 +137,9 @@ def test_an_end_told_by_the_listing_takes_effect_when_all_that_came_before_is_in
 
 
 def test_a_link_on_which_nothing_is_heard_is_dead(bench: Bench) -> None:
-    bench.tick(14_900)
+    bench.tick(14_900, heard=False)
     assert bench.session.dead == {}
-    bench.tick(200)
+    bench.tick(200, heard=False)
     assert bench.session.dead == {1: Reason.STALL}
     bench.mark(Ended(Reason.STALL))
     bench.take()
@@ -149,7 +148,7 @@ def test_a_link_on_which_nothing_is_heard_is_dead(bench: Bench) -> None:
 
 def test_a_link_that_does_not_answer_is_dead() -> None:
     bench = Bench()
-    bench.session.opened(1, 40_001, 0)
+    bench.session.opened(1, 40_001, 0, WHOLE)
     for _ in range(105):
         bench.tick()
         bench.mark(Mark.PONG)
@@ -186,7 +185,7 @@ def test_nothing_grows_with_links_that_come_and_go() -> None:
     assert bench.session.links == {}
     assert bench.session.spans.conns == {}
     assert bench.session.intake.ended == []
-    assert len(bench.session._endings) == 1
+    assert len(bench.session.markets.timers) == 1
 
 
 def test_ends_on_a_long_lived_conn_are_forgotten_once_nothing_can_reach_them(bench: Bench) -> None:

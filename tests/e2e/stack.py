@@ -57,9 +57,10 @@ class Stack:
         }
         self.control.base_url = httpx.URL(f"http://127.0.0.1:{told['http_port']}/control/")
 
-    def start_collector(self) -> None:
-        """Start a collector on the home."""
-        self._start("collect", "collect")
+    def start_collector(self, shard: int = 0) -> None:
+        """Start a collector on the home; the role of a shard but the first one ends in its number."""
+        role = f"collect-{shard}" if shard else "collect"
+        self._start(role, "collect", log="collect", KALSHIBOOK_SHARD=str(shard))
 
     def start_publisher(self) -> None:
         """Start a publisher on the home."""
@@ -106,11 +107,10 @@ class Stack:
         lines = (self.home / "collect.err").read_text().splitlines()
         return [row for line in lines if (row := _json(line)) and row.get("event") == event]
 
-    def _start(self, role: str, *arguments: str) -> None:
-        with (self.home / f"{role}.err").open("ab") as errors, (self.home / f"{role}.out").open("ab") as output:
-            self.processes[role] = subprocess.Popen(
-                [sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=self.env, stdout=output, stderr=errors
-            )
+    def _start(self, role: str, *arguments: str, log: str | None = None, **env: str) -> None:
+        name, command = log or role, [sys.executable, "-m", "cli", *arguments]
+        with (self.home / f"{name}.err").open("ab") as errors, (self.home / f"{name}.out").open("ab") as output:
+            self.processes[role] = subprocess.Popen(command, cwd=ROOT, env=self.env | env, stdout=output, stderr=errors)
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):

@@ -16,7 +16,7 @@ from book.wire.messages import Delta, Snapshot, Trade
 from exchange.capture import Capture
 from exchange.config import ExchangeConfig
 from exchange.errors import SourceError
-from exchange.main import source_steps
+from exchange.main import make_source
 from exchange.steps import BookSet, Changed, Listed, Milestone, Step, Traded
 from exchange.timeline import Timeline
 
@@ -110,7 +110,7 @@ def test_a_market_is_listed_active_empty_and_without_its_result(folder: Path) ->
 def test_without_a_rehearsal_clock_everything_moves_to_ten_seconds_from_now(folder: Path) -> None:
     now_us = 10**15
     config = ExchangeConfig(public_keys={"k": "p"}, source=str(folder), speed=2.0)
-    steps = list(source_steps(config, now_us))
+    steps = make_source(config, now_us).advance(2**62, 10**6)
     book = next(s for s in steps if isinstance(s, BookSet))
     assert book.at_us == now_us + 10_000_000
     change = next(s for s in steps if isinstance(s, Changed))

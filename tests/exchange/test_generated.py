@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from book.ladder import Book
 from exchange.generated import Generated
 from exchange.steps import BookSet, Changed, Listed, Milestone, Step, Traded
-from exchange.universe import STRUCTURES, grid, lasting
+from exchange.universe import STRUCTURES, combos, grid, lasting
 
 START_US = 1_795_564_800_000_000 + 123_456
 
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_steps_and_another_does_not() -> None:
 
 
 def test_a_short_life_from_listing_to_settlement() -> None:
-    steps = until(source(cycle_s=20), 80)
+    steps = until(source(cycle_s=20), 160)
     lives: defaultdict[str, list[str]] = defaultdict(list)
     cancelled: dict[str, list[Changed]] = {}
     for step in steps:
@@ -105,10 +105,12 @@ def test_a_short_life_from_listing_to_settlement() -> None:
             book.apply(one.side, one.price_e4, one.change_e2)
         assert book.levels() == []
     for life in whole:
+        early = ["None:close_date_updated"] if "None:close_date_updated" in life else []
         assert life == [
-            "listed", "active:", "inactive:deactivated", "active:activated", "closed:", "empty",
-            "determined:determined", "finalized:settled",
+            "listed", "active:", "None:metadata_updated", "inactive:deactivated", "active:activated", *early, "closed:",
+            "empty", "determined:determined", "finalized:settled",
         ]  # fmt: skip
+    assert any("None:close_date_updated" in life for life in lives.values())
     tickers = [step.market.ticker for step in steps if isinstance(step, Listed)]
     assert len(tickers) == len(set(tickers))
 
@@ -153,5 +155,53 @@ def test_grids() -> None:
         assert all(0 < price < 10_000 for price in prices)
         assert [10_000 - price for price in reversed(prices)] == list(prices), "both sides quote the same prices"
     assert (len(grid("linear_cent")), len(grid("deci_cent"))) == (99, 999)
-    structures = {spec.market.price_level_structure for spec in lasting(200, 1, START_US)}
+    specs = [*lasting(200, 1, START_US), *combos(1, 1, START_US)]
+    structures = {spec.market.price_level_structure for spec in specs}
     assert structures == set(STRUCTURES)
+
+
+def test_no_step_is_made_ahead_of_its_time() -> None:
+    fast, slow = (Generated(3, START_US, markets=20, messages_per_s=500, cycle_s=10) for _ in range(2))
+    whole = fast.advance(START_US + 30_000_000, 10**9)
+    parts: list[Step] = []
+    now_us = START_US
+    while now_us <= START_US + 30_000_000:
+        found = slow.advance(now_us, 100)
+        assert all(step.at_us <= now_us for step in found)
+        parts += found
+        if len(found) < 100:
+            next_us = slow.next_us()
+            assert next_us > now_us
+            now_us = next_us
+    assert parts == whole[: len(parts)]
+    assert len(whole) - len(parts) < 10
+
+
+def test_another_rate_for_a_while() -> None:
+    generated = Generated(3, START_US, markets=20, messages_per_s=100, cycle_s=900)
+    generated.advance(START_US + 1_000_000, 10**9)
+    generated.set_rate(5_000, START_US + 6_000_000)
+    busy = len(generated.advance(START_US + 6_000_000, 10**9))
+    calm = len(generated.advance(START_US + 11_000_000, 10**9))
+    assert 20_000 < busy < 30_000
+    assert calm < 1_500
+
+
+def test_a_halted_part_does_not_trade_and_the_rest_does() -> None:
+    generated = Generated(3, START_US, markets=60, messages_per_s=2_000, cycle_s=900)
+    listed = [step for step in generated.advance(START_US, 10**9) if isinstance(step, Listed)]
+    index = {step.market.ticker: step.market.raw["exchange_index"] for step in listed}
+    generated.halt(frozenset({2}))
+    flow = [s for s in generated.advance(START_US + 5_000_000, 10**9) if isinstance(s, Changed | Traded)]
+    assert {index[step.ticker] for step in flow} == {0, 3}
+    generated.halt(frozenset())
+    flow = [s for s in generated.advance(START_US + 10_000_000, 10**9) if isinstance(s, Changed | Traded)]
+    assert {index[step.ticker] for step in flow} == {0, 2, 3}
+
+
+def test_combos_trade_too_and_are_named_as_the_venues() -> None:
+    generated = Generated(3, START_US, markets=5, combos=40, messages_per_s=2_000, cycle_s=900)
+    steps = generated.advance(START_US + 10_000_000, 10**9)
+    combos = {s.market.ticker for s in steps if isinstance(s, Listed) and s.market.ticker.startswith("KXMVE")}
+    assert len(combos) == 40
+    assert combos & {step.ticker for step in steps if isinstance(step, Changed)}

@@ -17,7 +17,7 @@ from book.wire.commands import Subscribe, encode_command
 from exchange.__main__ import config_of
 from exchange.config import ExchangeConfig
 from exchange.errors import ConfigError, SourceError
-from exchange.main import source_steps
+from exchange.main import make_source
 
 TICKER = "KXGOLD15M-26AUG101800-00"
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_options_that_cannot_be_run() -> None:
     with pytest.raises(ConfigError, match="legacy"):
         ExchangeConfig(**good, source=str(ROOT), legacy=True).checked()
     with pytest.raises(SourceError):
-        source_steps(ExchangeConfig(**good, source=str(ROOT / "docs")), 0)
+        make_source(ExchangeConfig(**good, source=str(ROOT / "docs")), 0)
 
 
 def test_the_command_line(tmp_path: Path, keys: Any) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from exchange.player import Player
-from exchange.steps import Changed
+from exchange.source import Recorded
+from exchange.steps import Changed, Step
 
 
 def step(at_us: int) -> Changed:
@@ -13,15 +15,11 @@ def step(at_us: int) -> Changed:
 
 def test_prime_plays_what_is_due_and_no_more() -> None:
     played: list[int] = []
-    settled: list[int] = []
-    now = [1_000]
-    player = Player(
-        iter([step(at_us) for at_us in [*range(500, 1_500)]]), lambda s: played.append(s.at_us),
-        lambda: settled.append(len(played)), lambda: now[0], lambda: 0.0,
-    )  # fmt: skip
+    source = Recorded(iter([step(at_us) for at_us in [*range(500, 1_500)]]))
+    player = Player(source, lambda steps: played.extend(s.at_us for s in steps), lambda: 1_000, lambda: 0.0)
     player.prime()
     assert played == list(range(500, 1_001))
-    assert (settled, player.is_done) == ([501], False)
+    assert not player.is_done
 
 
 def test_a_fast_clock_is_kept_up_with_and_nothing_comes_early() -> None:
@@ -32,10 +30,11 @@ def test_a_fast_clock_is_kept_up_with_and_nothing_comes_early() -> None:
 
     played: list[tuple[int, int]] = []
     times = [*range(0, 20_000_000, 10_000), *([20_000_000] * 1_000)]
-    player = Player(
-        iter([step(at_us) for at_us in times]), lambda s: played.append((s.at_us, now_us())), lambda: None, now_us,
-        time.monotonic,
-    )  # fmt: skip
+
+    def play(steps: Sequence[Step]) -> None:
+        played.extend((s.at_us, now_us()) for s in steps)
+
+    player = Player(Recorded(iter([step(at_us) for at_us in times])), play, now_us, time.monotonic)
     asyncio.run(player.run())
     assert [at_us for at_us, _ in played] == times
     assert all(seen_us >= at_us for at_us, seen_us in played)
@@ -43,6 +42,6 @@ def test_a_fast_clock_is_kept_up_with_and_nothing_comes_early() -> None:
 
 
 def test_a_source_without_steps_is_done_at_once() -> None:
-    player = Player(iter([]), lambda _: None, lambda: None, lambda: 0, lambda: 0.0)
+    player = Player(Recorded(iter([])), lambda _: None, lambda: 0, lambda: 0.0)
     assert player.is_done
     asyncio.run(player.run())

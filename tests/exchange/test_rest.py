@@ -9,13 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
-from book.wire.rest import EventDoc, MarketDoc, SeriesDoc, decode_market, decode_orderbook, decode_trade
+from book.wire.rest import EventDoc, MarketDoc, SeriesDoc, TradeDoc, decode_market, decode_orderbook, decode_trade
 from exchange.asgi import Reply, Request, Router
 from exchange.auth import Verifier
+from exchange.buckets import Bucket
 from exchange.config import ExchangeConfig
 from exchange.rest import RestInterface
+from exchange.source import Recorded
 from exchange.steps import Changed, Listed, Milestone, Traded
+from exchange.tape import Tape
 from exchange.venue import Venue
+from tests.exchange.conftest import START_US
 
 ROOT = "/trade-api/v2"
 STATUSES = ("initialized", "active", "inactive", "closed", "finalized")
@@ -23,7 +27,7 @@ STATUSES = ("initialized", "active", "inactive", "closed", "finalized")
 
 def make_venue() -> Venue:
     """Make 25 markets in five events of two series, the statuses in turn; 30 trades in the first."""
-    venue = Venue(ExchangeConfig(public_keys={"k": "p"}), lambda: 10**15, lambda: 0, lambda: 0.0)
+    venue = Venue(ExchangeConfig(public_keys={"k": "p"}), Recorded(iter(())), lambda: 10**15, lambda: 0, lambda: 0.0)
     for number in range(25):
         event_ticker, series_ticker = f"KXE-{number // 5}", f"KXS{number // 15}"
         market = MarketDoc(
@@ -239,3 +243,115 @@ def test_a_bug_is_a_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
     asyncio.run(main())
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_exchange_says_how_it_stands_and_when_it_rests(ask: Any) -> None:
+    async def body(client: Client) -> None:
+        status = await client.ok("/exchange/status")
+        assert (status["exchange_active"], status["trading_active"]) == (True, True)
+        assert status["exchange_estimated_resume_time"] is None
+        assert [row["exchange_index"] for row in status["exchange_index_statuses"]] == [0, 1, 2, 3]
+        schedule = (await client.ok("/exchange/schedule"))["schedule"]
+        assert schedule["maintenance_windows"] == []
+        assert schedule["standard_hours"][0]["thursday"] == [{"open_time": "00:00", "close_time": "00:00"}]
+
+    ask(body)
+
+
+def test_limits_are_told_to_whoever_signs(ask: Any, keys: Any) -> None:
+    async def body(client: Client) -> None:
+        assert await client.refused("/account/limits") == (401, "authentication_error")
+        headers = keys.headers(path=f"{ROOT}/account/limits")
+        limits = (await client._http.get(f"{ROOT}/account/limits", headers=headers)).json()
+        assert limits["read"] == {"refill_rate": 200, "bucket_capacity": 400}
+
+    ask(body)
+
+
+def test_a_budget_that_is_spent_is_a_429_and_fills_again() -> None:
+    now = [0]
+    bucket = Bucket(100, lambda: now[0])
+    assert [bucket.take() for _ in range(21)] == [True] * 20 + [False]
+    now[0] += 100_000_000
+    assert [bucket.take() for _ in range(2)] == [True, False]
+    now[0] += 3_600_000_000_000
+    assert [bucket.take() for _ in range(21)] == [True] * 20 + [False]
+
+
+def test_the_budget_over_http(running: Any) -> None:
+    async def main() -> None:
+        async with running(markets=2, messages_per_s=0, read_tokens_per_s=20) as local:
+            replies = [await local.http.get(f"{ROOT}/markets") for _ in range(6)]
+            assert [reply.status_code for reply in replies] == [200] * 4 + [429] * 2
+            assert replies[-1].json() == {"error": "too many requests"}
+            assert (await local.http.get("/control/state")).status_code == 200
+
+    asyncio.run(main())
+
+
+def test_what_changed_since(ask: Any) -> None:
+    async def body(client: Client) -> None:
+        both = {"min_updated_ts": 23, "mve_filter": "exclude"}
+        rows = (await client.ok("/markets", limit=1000, cursor="", **both))["markets"]
+        assert [row["ticker"] for row in rows] == ["KXE-4-T23", "KXE-4-T24"]
+        assert (await client.ok("/markets", **both, series_ticker="KXS0"))["markets"] == []
+        for wrong in (
+            {"min_updated_ts": 1, "series_ticker": "KXS0"}, {"min_updated_ts": 1, "mve_filter": "only"},
+            {"min_close_ts": 1, "status": "open"}, {"min_settled_ts": 1, "status": "closed"},
+            {"max_created_ts": 1, "status": "settled"},
+        ):  # fmt: skip
+            assert await client.refused("/markets", **wrong) == (400, "bad_request")
+        assert len((await client.ok("/markets", min_close_ts=20, status="closed"))["markets"]) == 1
+
+    ask(body)
+
+
+def test_events_and_series_by_their_last_change(running: Any) -> None:
+    async def main() -> None:
+        async with running(markets=60, messages_per_s=0, cycle_s=2) as local:
+            events = (await local.get(f"{ROOT}/events"))["events"]
+            series = (await local.get(f"{ROOT}/series"))["series"]
+            assert all(row["last_updated_ts"] for row in events + series)
+            start_s = START_US // 1_000_000
+            assert len((await local.get(f"{ROOT}/series", min_updated_ts=start_s))["series"]) == len(series)
+            assert (await local.get(f"{ROOT}/series", min_updated_ts=start_s + 1))["series"] == []
+            async with asyncio.timeout(20):
+                while not (later := (await local.get(f"{ROOT}/events", min_updated_ts=start_s + 1))["events"]):
+                    await asyncio.sleep(0.05)
+            assert {row["event_ticker"] for row in later}.isdisjoint(row["event_ticker"] for row in events)
+
+    asyncio.run(main())
+
+
+def test_combos_have_events_of_their_own(running: Any) -> None:
+    async def main() -> None:
+        async with running(markets=20, combos=7, messages_per_s=0) as local:
+            only = (await local.get(f"{ROOT}/markets", mve_filter="only"))["markets"]
+            assert len(only) == 7
+            assert all(row["exchange_index"] == 1 and row["mve_selected_legs"] for row in only)
+            assert len((await local.get(f"{ROOT}/markets", mve_filter="exclude"))["markets"]) == 20
+            events = (await local.get(f"{ROOT}/events"))["events"]
+            assert not [row for row in events if row["event_ticker"].startswith("KXMVE")]
+            combos = await local.get(f"{ROOT}/events/multivariate")
+            assert {row["event_ticker"] for row in combos["events"]} == {row["event_ticker"] for row in only}
+            assert (combos["milestones"], combos["cursor"]) == ([], "")
+
+    asyncio.run(main())
+
+
+def test_trades_by_time_and_market_over_a_bounded_tape() -> None:
+    tape = Tape(10_000)
+    for number in range(1, 30_001):
+        tape.add(
+            TradeDoc(
+                ticker=f"T{number % 3}", trade_id=str(number), yes_price_e4=1, qty_e2=1, created_us=number * 1_000_000
+            )
+        )
+    kept = [number for number, _ in tape.after(0)]
+    assert kept[-1] == 30_000
+    assert 10_000 <= len(kept) < 10_000 + 4_096
+    assert [n for n, _ in tape.before(None, from_us=29_000_000_000, to_us=29_002_500_000)] == [29_002, 29_001, 29_000]
+    assert [n for n, _ in tape.before(29_998, ticker="T1", from_us=29_990_000_000)] == [29_995, 29_992]
+    assert [trade.trade_id for _, trade in tape.after(29_998)] == ["29999", "30000"]
+    assert list(tape.before(1)) == []
+    assert list(tape.before(None, ticker="none")) == []

@@ -20,8 +20,10 @@ from book.wire.messages import (
 )
 from book.wire.rest import EventDoc, MarketDoc, SeriesDoc
 from exchange.config import ExchangeConfig
+from exchange.orders import Order
 from exchange.sendlog import Frame
 from exchange.session import Session
+from exchange.source import Recorded
 from exchange.steps import BookSet, Changed, Listed, Milestone, Traded
 from exchange.venue import Venue
 
@@ -45,6 +47,9 @@ class Client:
     def backlog(self) -> int:
         return len(self.frames) if self.is_slow else 0
 
+    def schedule(self) -> None:
+        pass
+
     def say(self, cmd: str, command_id: int = 1, **params: Any) -> list[Message]:
         self.session.handle(json.dumps({"id": command_id, "cmd": cmd, "params": params}))
         self.session.pump(10**6)
@@ -61,7 +66,9 @@ class Client:
 def make_venue(**options: Any) -> Venue:
     clock = iter(range(10**15, 2 * 10**15))
     steady_s = options.pop("steady_s", lambda: 0.0)
-    venue = Venue(ExchangeConfig(public_keys={"k": "p"}, **options), lambda: next(clock), lambda: 0, steady_s)
+    venue = Venue(
+        ExchangeConfig(public_keys={"k": "p"}, **options), Recorded(iter(())), lambda: next(clock), lambda: 0, steady_s
+    )
     for ticker, levels in ((A, ((0, 4200, 5537), (1, 5600, 14650))), (B, ()), (C, ((0, 100, 100),))):
         market = MarketDoc(
             ticker=ticker, event_ticker=ticker[:-2], status="active", open_us=1_000_000, close_us=2_000_000
@@ -365,7 +372,8 @@ def test_a_gap_takes_numbers_and_sends_nothing() -> None:
     client, other = Client(venue), Client(venue, 1001)
     client.books(A)
     other.books(A)
-    fault = venue.ask_gap(2, port=1000, sid=None, channel="orderbook_delta")
+    fault = venue.faults.ask(Order(kind="gap", count=2), 2)
+    client.session.subscriptions[1].owe(fault)
     for _ in range(3):
         venue.apply(change(A, 0, 4200, 1))
     assert numbers(client.heard()) == [("Delta", 4)]
@@ -381,7 +389,8 @@ def test_a_silent_loss_moves_the_truth_and_takes_no_number() -> None:
     client, other = Client(venue), Client(venue, 1001)
     client.books(A)
     other.books(A)
-    fault = venue.ask_silent_loss(ticker=A, port=1000)
+    fault = venue.faults.ask(Order(kind="silent_loss", ticker=A, port=1000), 1)
+    venue.faults.wait(fault)
     venue.apply(change(B, 0, 4200, 1))
     assert fault.left == 1
     venue.apply(change(A, 0, 4200, 1))

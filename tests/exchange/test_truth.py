@@ -91,3 +91,48 @@ def test_books_of_the_past_are_not_shared() -> None:
     truth.reset("A", [(0, 100, 5)])
     truth.at("A", 1).apply(0, 100, 1)
     assert truth.at("A", 1).levels() == [(0, 100, 5)]
+
+
+def test_a_book_at_an_instant_includes_what_happened_at_it() -> None:
+    truth = Truth()
+    for at_us in (100, 200, 200, 300):
+        truth.mark(at_us)
+        truth.reset("A", [(0, 100, at_us)])
+    truth.mark(400)
+    truth.mark(500)
+    assert [truth.change_at(at_us) for at_us in (99, 100, 199, 200, 299, 300, 450, 10**9)] == [0, 1, 1, 3, 3, 4, 4, 4]
+    assert truth.at("A", truth.change_at(250)).levels() == [(0, 100, 200)]
+
+
+def test_quiet_markets_forget_too() -> None:
+    floor = [0]
+    truth = Truth(lambda: floor[0])
+    for number in range(100):
+        truth.mark(number)
+        truth.reset(f"M{number}", [])
+        for _ in range(50):
+            truth.change(f"M{number}", 0, 100, 1)
+    before = [truth.at(f"M{number}", 5_000).levels() for number in range(100)]
+    floor[0] = 4_000
+    truth.sweep(100)
+    held = sum(len(block.numbers) for history in truth._histories.values() for block in history.blocks)
+    assert held < 1_600, "of 5,000 changes those after the floor"
+    assert [truth.at(f"M{number}", 5_000).levels() for number in range(100)] == before
+    assert truth.at("M0", 4_000).levels() == [(0, 100, 50)]
+    with pytest.raises(RefusedError) as caught:
+        truth.at("M0", 20)
+    assert caught.value.status == 410
+
+
+def test_a_busy_market_forgets_what_is_old_in_the_midst_of_a_block() -> None:
+    floor = [0]
+    truth = Truth(lambda: floor[0])
+    truth.reset("A", [])
+    for _ in range(300):
+        truth.change("A", 0, 100, 1)
+    floor[0] = 250
+    truth.sweep(1)
+    assert sum(len(block.numbers) for block in truth._histories["A"].blocks) < 60
+    assert [truth.at("A", number).levels() for number in (250, 301)] == [[(0, 100, 249)], [(0, 100, 300)]]
+    truth.change("A", 0, 100, 1)
+    assert truth.at("A", 302).levels() == [(0, 100, 301)]

@@ -60,7 +60,7 @@ def files_below(folder: Path) -> set[str]:
 def late(tape: Tape, shard: int = 1) -> Tape:
     """Return a shard whose log of the first hour comes only now."""
     other = Tape(tape.home, shard, (f"L{shard}",), seed=shard)
-    other.write_hour(FIRST, flushes=1, deltas=8)
+    other.write_hour(FIRST, flushes=1, deltas=8, books_only=True)
     return other
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 from book.records import Reason
+from book.wire.commands import ORDERBOOK
 from tests.model.rig import Rig
 from tests.model.venue import Sub, Wire
 
@@ -29,8 +30,20 @@ def _one(rig: Rig) -> tuple[Wire, Sub] | None:
     return rig.rng.choice(found) if found else None
 
 
+def _any(rig: Rig) -> tuple[Wire, Sub] | None:
+    """Return a subscription, at times one that carries trades or lifecycle messages."""
+    others = [
+        (wire, sub)
+        for link, wire in rig.venue.wires.items()
+        if rig.up and wire.up and link in rig.session.links and wire.hold_ns < rig.agenda.now_ns
+        for sub in wire.subs.values()
+        if sub.channel != ORDERBOOK and sub.seq
+    ]
+    return rig.rng.choice(others) if others and rig.rng.random() < 0.25 else _one(rig)
+
+
 def gap(rig: Rig) -> bool:
-    found = _one(rig)
+    found = _any(rig)
     if found is None:
         return False
     found[1].swallow += rig.rng.choice((1, rig.rng.randint(1, 40), rig.rng.randint(100, 2000)))
@@ -40,21 +53,21 @@ def gap(rig: Rig) -> bool:
 
 def repeat(rig: Rig) -> bool:
     """The last message once more, or one before it: a number that goes back."""
-    found = _one(rig)
+    found = _any(rig)
     return found is not None and rig.venue.repeat(*found, rig.rng.choice((0, 0, 0, 1, 5)))
 
 
 def resubscribe(rig: Rig) -> bool:
-    found = _one(rig)
+    found = _any(rig)
     if found is None:
         return False
-    rig.session.links[found[0].id].asks.leave(rig.agenda.now_ns)
+    rig.session.links[found[0].id].asks.leave(rig.agenda.now_ns, found[1].sid)
     return True
 
 
 def reconnect(rig: Rig) -> bool:
     """The connection breaks at the venue; we notice up to half a second later."""
-    found = _one(rig)
+    found = _any(rig)
     if found is None:
         return False
     wire = found[0]
@@ -70,7 +83,7 @@ def move(rig: Rig) -> bool:
     if not found or len(found) > 3:
         return False
     wire, sub = rig.rng.choice(found)
-    rig.connect()
+    rig.connect(rig.slots[wire.id])
     if rig.rng.random() < 0.5:
         rig.agenda.at(rig.agenda.now_ns + rig.rng.randint(0, 90) * 1_000_000, _swallow, sub)
     later_ns = rig.agenda.now_ns + rig.rng.randint(50, 2500) * 1_000_000
@@ -96,7 +109,7 @@ def drift(rig: Rig) -> bool:
 
 def _stall(seconds: float) -> Fault:
     def stall(rig: Rig) -> bool:
-        found = _one(rig)
+        found = _any(rig)
         if found is None:
             return False
         found[0].hold_ns = rig.agenda.now_ns + int(seconds * 1_000_000_000)
@@ -144,7 +157,7 @@ def unsolicited(rig: Rig) -> bool:
 
 
 def overflow(rig: Rig) -> bool:
-    found = _one(rig)
+    found = _any(rig)
     if found is None:
         return False
     rig.drop_next(found[0].id, rig.rng.randint(1, 40))
@@ -161,7 +174,7 @@ def crash(rig: Rig) -> bool:
 
 
 def channel_error(rig: Rig) -> bool:
-    found = _one(rig)
+    found = _any(rig)
     if found is None:
         return False
     rig.venue.channel_error(*found, rig.rng.choice((10, 25)))

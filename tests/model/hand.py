@@ -15,7 +15,7 @@ from book.wire.commands import LIFECYCLE, ORDERBOOK, TRADE, Subscribe, Update, d
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
-from collector.links import Ended, Mark
+from collector.links import WHOLE, Ended, Mark
 from collector.session import Limits, Session
 from query.log import Log
 from query.point import book_at
@@ -46,6 +46,7 @@ class Hand:
         numbers = ConnNumbers(self.shard, self.journal.last_conn)
         self.session = Session(stamper, numbers, random.Random(1), QUIET)
         self.journal.close_crashed(self.session.stamp(at_us * 1000) // HOUR_US)
+        self.session.intake.feeds.resume(self.journal.feeds)
         for ticker, close_us in self.markets:
             self.session.list_market(ticker, None, close_us)
 
@@ -55,7 +56,7 @@ class Hand:
 
     def connect(self, link: int, at_us: int) -> None:
         """Connect, and acknowledge all that is subscribed."""
-        self.session.opened(link, 40_000, at_us * 1000)
+        self.session.opened(link, 40_000, at_us * 1000, WHOLE)
         self.session.tick(at_us * 1000, at_us)
         for command in self.commands():
             if isinstance(command, Subscribe):

@@ -1,6 +1,7 @@
 """One shard's collector in a simulated machine: the venue, the real session, the real journal, and the oracle's record.
 
-Owns the order of things, as the recorder has it: what has arrived is fed, flushed, and only then is the next taken.
+Owns the order of things, as the recorder has it: what has arrived is fed, flushed, and only then is the next taken. The
+books are spread over three connections; trades and lifecycle messages have one each.
 """
 
 import os
@@ -13,13 +14,15 @@ from typing import Any
 from book.records import HOUR_US, Reason
 from collector.conns import ConnNumbers
 from collector.journal import Journal
-from collector.links import Ended, Item, Mark
+from collector.links import Ended, Item, Mark, Slot
+from collector.raw_archive import begin
 from collector.session import Limits, Session
 from tests.model.frames import Life
 from tests.model.oracle import Oracle
 from tests.model.times import MACHINE_US, NS, Shown, WatchedStamper
 from tests.model.venue import Agenda, Fact, Venue
 
+BOOK_LINKS = 3
 Arrived = tuple[int, int, bytes | Mark | Ended, Fact]
 Told = tuple[str, tuple[Any, ...]]
 Flushed = Callable[["Rig"], None]
@@ -40,8 +43,10 @@ class Rig:
         shard: int = 0,
         agenda: Agenda | None = None,
         batch_ms: tuple[int, int] = (20, 400),
+        raw: bool = False,
     ) -> None:
-        self.home, self.shard, self.shown, self.rng, self.limits = home, shard, shown, rng, limits
+        self.home, self.shard, self.shown, self.rng = home, shard, shown, rng
+        self.limits = limits._replace(connections=BOOK_LINKS, most_markets=-(-len(lives) // BOOK_LINKS))
         self.agenda = agenda or Agenda()
         self.oracle = Oracle()
         self.happened: Counter[str] = Counter()
@@ -49,8 +54,10 @@ class Rig:
         self.flushes = 0
         self.wall_off_us = 0
         self.links = 0
+        self.slots: dict[int, Slot] = {}
+        self._dialing: set[Slot] = set()
         self.up = True
-        self._flushed, self._batch_ms = flushed, batch_ms
+        self._flushed, self._batch_ms, self._raw = flushed, batch_ms, raw
         self._inbox: list[Arrived] = []
         self._dropping: dict[int, int] = {}
         self._finished: set[str] = set()
@@ -60,7 +67,6 @@ class Rig:
         self._start()
         for life in lives:
             self.agenda.at(life.from_ns + rng.randint(0, 900) * 1_000_000, self._list, life)
-        self.agenda.at(self.agenda.now_ns, self.connect)
         self.agenda.at(self.agenda.now_ns, self._turn)
 
     # the machine
@@ -75,19 +81,28 @@ class Rig:
         return self.shown.at(self.wall_us())
 
     def close(self) -> None:
+        if self.session.tap is not None:
+            self.archive.close()
         self.journal.close()
 
     # what the shell does
 
-    def connect(self) -> int:
-        """Connect; the session subscribes."""
+    def connect(self, slot: Slot) -> None:
+        """Connect for a slot; the session subscribes."""
         self.links += 1
+        self._dialing.discard(slot)
         if self.up:
             link = self.links
+            self.slots[link] = slot
             self.venue.connect(link)
-            self.session.opened(link, 40_000 + link, self.agenda.now_ns)
+            self.session.opened(link, 40_000 + link, self.agenda.now_ns, slot)
             self._told.append(("opened", (link, self.agenda.now_ns)))
-        return self.links
+
+    def dial(self, slot: Slot, in_ms: int) -> None:
+        """Connect for a slot after a while, unless that is under way."""
+        if slot not in self._dialing:
+            self._dialing.add(slot)
+            self.agenda.at(self.agenda.now_ns + in_ms * 1_000_000, self.connect, slot)
 
     def end(self, link: int, reason: Reason, reconnect_ms: int | None) -> None:
         """End a connection, which is heard after all that has arrived on it."""
@@ -101,7 +116,7 @@ class Rig:
         wire.up = False
         self._inbox.append((link, self.agenda.now_ns, Ended(reason), Fact("ended")))
         if reconnect_ms is not None:
-            self.agenda.at(self.agenda.now_ns + reconnect_ms * 1_000_000, self.connect)
+            self.dial(self.slots[link], reconnect_ms)
 
     def drop_next(self, link: int, count: int) -> None:
         """Let the queue be full for the next frames of a link."""
@@ -119,6 +134,11 @@ class Rig:
         if self.rng.random() < 0.5:
             self._half_written()
         kill(self.journal)
+        if self._raw:
+            self.archive._behind.shutdown()
+            for writer in self.archive._open.values():
+                assert writer is not None
+                writer.close(sync=False)
         self._told.append(("crashed", ()))
         self.agenda.at(self.agenda.now_ns + restart_ms * 1_000_000, self._restart)
 
@@ -128,17 +148,29 @@ class Rig:
         self.stamper = WatchedStamper(self.wall_us(), now_ns, self.shown, self.journal.last_us + 1)
         numbers = ConnNumbers(self.shard, self.journal.last_conn)
         self.session = Session(self.stamper, numbers, self.rng, self.limits)
+        if self._raw:
+            start_us = self.session.stamp(now_ns)
+            self.archive = begin(
+                self.session,
+                start_us,
+                journal=self.journal,
+                home=self.home,
+                shard=self.shard,
+                days=7,
+                published=lambda _: False,
+                log=self._archive_failed,
+            )
 
     def _restart(self) -> None:
         self._dropping.clear()
         self._start()
         self.up = True
         self.closes["crash"] += self.journal.close_crashed(self.session.stamp(self.agenda.now_ns) // HOUR_US)
+        self.session.intake.feeds.resume(self.journal.feeds)
         self._tell()
         for life in self.venue.lives.values():
             if life.ticker in self.venue.truth and life.ticker not in self.venue.determined:
                 self._list(life)
-        self.connect()
 
     def _list(self, life: Life) -> None:
         if self.up:
@@ -183,8 +215,10 @@ class Rig:
         self._tick()
         for link, reason in list(self.session.dead.items()):
             self.end(link, reason, self.rng.randint(5, 300))
-        if not self.session.links and self.rng.random() < 0.2:
-            self.connect()
+        standing = {self.slots[link] for link in self.session.links if self.venue.wires[link].up}
+        for slot in self.session.slots():
+            if slot not in standing:
+                self.dial(slot, self.rng.randint(0, 300))
         for link, command in self.session.commands():
             self.venue.command(link, command)
         if now_ns - self._flushed_ns > 900_000_000 or self.rng.random() < 0.1:
@@ -197,10 +231,10 @@ class Rig:
             if self.rng.random() < 0.1:
                 self._finished.add(ticker)
                 self.session.finish_market(ticker)
-        over, listed = list(self.session._over), set(self.session._listed)
+        over, listed = list(self.session.markets.over), set(self.session.seating.homes)
         self.session.tick(self.agenda.now_ns, self.shown_us())
         self._told += [("finish", (ticker, self.stamper.last_us)) for ticker in over]
-        self._told += [("dropped", (ticker,)) for ticker in sorted(listed.difference(self.session._listed))]
+        self._told += [("dropped", (ticker,)) for ticker in sorted(listed.difference(self.session.seating.homes))]
 
     def _feed(self, arrived: list[Arrived]) -> Iterator[tuple[int, list[Told]]]:
         """Feed the session; yield each hour with what the oracle is told of it."""
@@ -219,6 +253,7 @@ class Rig:
 
     def _flush(self, hour: int) -> None:
         taken = self.session.take()
+        self._archived(hour)
         self.journal.write(hour, taken)
         self._flushed_ns = self.agenda.now_ns
         self.closes.update({reason.value: count for reason, count in self.session.spans.closes.items()})
@@ -226,6 +261,14 @@ class Rig:
         self._tell()
         self.flushes += 1
         self._flushed(self)
+
+    def _archived(self, hour: int) -> None:
+        if self.session.tap is not None:
+            self.archive.write(self.session.tap.take(hour, self.journal.next_flush))
+
+    @staticmethod
+    def _archive_failed(_event: str, **fields: Any) -> None:
+        raise AssertionError(fields)
 
     def _tell(self) -> None:
         """Tell the oracle what has become durable."""
@@ -247,6 +290,7 @@ class Rig:
         self.happened["crash in a write"] += 1
         taken = self.session.take()
         if self.journal._hour >= 0:
+            self._archived(self.journal._hour)
             for table, batch in taken.tables.items():
                 self.journal._append(table, batch)
         if self.journal._flush is not None and self.rng.random() < 0.5:
@@ -268,4 +312,4 @@ def kill(journal: Journal) -> None:
         os.close(one.writer._fd)
     if journal._flush is not None:
         journal._flush.close()
-    os.close(journal._lock)
+    journal._fence.close()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from book.records import Kind
+from book.records import HOUR_US, Kind
 from tests.model import log_rows
 from tests.model.hand import MIDNIGHT_US, Hand, S
 
@@ -119,3 +119,18 @@ def test_a_conn_whose_number_was_raised_past_the_hour_is_closed_by_a_crash(tmp_p
     hand.start(MIDNIGHT_US + S)
     assert hand.ask("A", born_us + 200) == BOOK
     assert hand.ask("A", born_us + 201) == hand.ask("A", MIDNIGHT_US) == ("crash", born_us + 201)
+
+
+def test_a_crash_closes_the_books_of_a_conn_that_was_not_heard_past_midnight(tmp_path: Path) -> None:
+    """Other connections were: the hour of midnight has no checkpoint of what this one carried."""
+    hand = Hand(tmp_path, MIDNIGHT_US - 20 * S)
+    hand.market("A")
+    hand.connect(1, MIDNIGHT_US - 10 * S - 100)
+    hand.snapshot(1, MIDNIGHT_US - 10 * S, "A", (0, 4500, 100))
+    hand.connect(2, MIDNIGHT_US - 5 * S)
+    for at_us in (MIDNIGHT_US + S, MIDNIGHT_US + HOUR_US, MIDNIGHT_US + 2 * HOUR_US):
+        hand.pong(2, at_us)
+    hand.crash()
+    hand.start(MIDNIGHT_US + 2 * HOUR_US + S)
+    assert hand.ask("A", MIDNIGHT_US - 10 * S) == [(0, 4500, 100)]
+    assert hand.ask("A", MIDNIGHT_US + HOUR_US) == ("crash", MIDNIGHT_US - 10 * S + 1)

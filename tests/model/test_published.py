@@ -37,7 +37,8 @@ def _play(tmp_path: Path, kind: str, *, seed: int, seconds: float, questions: in
     assert played.asked.wrong == []
     shelf = Shelf(lake)
     shelf.refresh()
-    assert len(shelf.hours()) >= 0.8 * played.hours
+    waits = {ALL: 15, "stall_20": 15, "stall_5": 5}.get(kind, 0)  # as long as a connection may stall
+    assert len(shelf.hours()) >= 0.8 * played.hours - waits
     return played
 
 
@@ -56,7 +57,7 @@ def _alone(lake: Path, oracle: Oracle, count: int, rng: random.Random) -> Counte
     return verdicts
 
 
-@pytest.mark.parametrize(("kind", "seconds"), [(ALL, 16.0), ("silent", 8.0), ("crash", 12.0), ("stall_5", 16.0)])
+@pytest.mark.parametrize(("kind", "seconds"), [(ALL, 24.0), ("silent", 8.0), ("crash", 12.0), ("stall_5", 16.0)])
 def test_books_of_published_hours_are_the_brute_forces(tmp_path: Path, kind: str, seconds: float) -> None:
     played = _play(tmp_path, kind, seed=3, seconds=seconds, questions=200)
     verdicts = _alone(tmp_path / "lake", played.oracle, 200, random.Random(4))

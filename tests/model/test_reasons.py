@@ -111,7 +111,7 @@ def test_a_deleted_market_is_unsubscribed_at_the_acknowledgement(hand: Hand) -> 
 
 def test_a_market_deleted_after_its_close_time_is_closed(hand: Hand) -> None:
     closed_us = T0 + 60 * S
-    for second in range(1, 60):
+    for second in range(1, 61):
         hand.pong(1, T0 + second * S)
     hand.session.links[1].asks.drop("A")
     hand.acknowledge_deletion(1, closed_us + S)

@@ -83,3 +83,37 @@ def test_lines_of_libraries_have_the_same_form(stream: io.StringIO) -> None:
         "tester",
     )
     assert "ts" in line
+
+
+def test_a_storm_of_one_event_is_told_a_few_times_and_then_counted(stream: io.StringIO) -> None:
+    now_s = [0.0]
+    tell = logs.Limited(logs.get("m"), lambda: now_s[0], loud=("bad",), most=2, every_s=10.0)
+    for number in range(5):
+        tell("storm", number=number)
+    tell("bad", number=9)
+    now_s[0] = 10.0
+    tell("storm", number=5)
+    told = [(line["event"], line.get("number"), line.get("left_out"), line["level"]) for line in lines(stream)]
+    assert told == [
+        ("storm", 0, None, "info"),
+        ("storm", 1, None, "info"),
+        ("bad", 9, None, "error"),
+        ("storm", None, 3, "info"),
+        ("storm", 5, None, "info"),
+    ]
+
+
+def test_a_stream_that_takes_nothing_ends_nobody(stream: io.StringIO) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    logs.configure("tester", Full())
+    logs.get("m").info("said")
+    logging.getLogger("library").warning("said too")
+    logs.configure("tester", stream)
+    logs.get("n").info("heard")
+    assert [line["event"] for line in lines(stream)] == ["heard"]

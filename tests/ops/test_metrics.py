@@ -1,5 +1,6 @@
 """Tests of ops.metrics, read over a real port."""
 
+import json
 import socket
 import urllib.error
 import urllib.request
@@ -63,3 +64,32 @@ def test_a_port_in_use_is_refused_by_the_setting_s_name() -> None:
             metrics.shown(settings, "serve", metrics.registry()),
         ):
             pass
+
+
+def ask(port: int, path: str) -> tuple[int, dict[str, object]]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def test_probes_are_answered_beside_the_metrics() -> None:
+    missing: list[str] = []
+    settings = Settings(metrics_port=base_port("collect"))
+    with metrics.shown(settings, "collect", metrics.registry(), {"/readyz": lambda: missing}) as port:
+        assert port is not None
+        assert ask(port, "/readyz") == (200, {"status": "ready", "missing": []})
+        missing.append("tape 0: not subscribed")
+        assert ask(port, "/readyz") == (503, {"status": "not_ready", "missing": missing})
+        assert "process_resident_memory_bytes" in read(port)
+
+
+def test_metrics_are_shown_on_an_address_of_the_sixth_version_too() -> None:
+    settings = Settings(metrics_host="::1", metrics_port=base_port("publish"))
+    with metrics.shown(settings, "publish", metrics.registry()) as port:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://[::1]:{port}/metrics", timeout=10) as answer:
+            assert answer.status == 200

@@ -10,7 +10,7 @@ import pytest
 
 from lake import durable, paths, schemas
 from lake.journal.ends import End, write_end
-from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence
+from lake.journal.flush import ConnMark, Extent, FeedMark, Fill, FlushRecord, FlushWriter, Lapse, Silence
 from lake.journal.reader import Hour
 from lake.journal.segment import SegmentWriter
 from lake.publishing.manifest import Manifest
@@ -36,6 +36,12 @@ class Journal:
         self.records: list[FlushRecord] = []
         self._pending: dict[str, list[dict[str, Any]]] = {}
         self._pending_silences: list[Silence] = []
+        self.feeds: dict[str, FeedMark] = {}
+        """The marks of the firehoses; every flush names them."""
+        self.lapses: list[Lapse] = []
+        """Lapses that the next flush tells."""
+        self.fills: list[Fill] = []
+        """Fills that the next flush tells."""
         self._last_seq: dict[int, int] = {}
         self._told: dict[int, set[int]] = {}
         self._hour: int | None = None
@@ -46,7 +52,8 @@ class Journal:
 
     def row(self, table: str, **fields: Any) -> None:
         schema = schemas.TABLES[table]
-        self._pending.setdefault(table, []).append({name: fields.get(name) for name in schema.names})
+        told = {"source": "rest"} | fields if table in {"markets", "events", "series"} else fields
+        self._pending.setdefault(table, []).append({name: told.get(name) for name in schema.names})
         own_message = fields.get("kind") not in {CHECKPOINT, CLOSE} and fields.get("equal") is not False
         if "conn" in fields and fields.get("seq") is not None and own_message:
             self._told.setdefault(fields["conn"], set()).add(fields["seq"])
@@ -134,6 +141,10 @@ class Journal:
         record = json.dumps({"ticker": ticker} | {k: v for k, v in fields.items() if isinstance(v, str)})
         self.row("markets", ticker=ticker, valid_from=valid_from, record=record, **(base | fields))
 
+    def feed(self, channel: str, conn: int, since: int) -> None:
+        """Have a firehose be followed on a conn, without a break since an instant."""
+        self.feeds[channel] = FeedMark(conn, since, 1, since)
+
     def heard(self, conn: int, ts: int, seq: int | None = None) -> None:
         self.heard_us[conn] = max(ts, self.heard_us.get(conn, 0))
         if seq is not None:
@@ -166,6 +177,9 @@ class Journal:
             },
             silences=self._pending_silences,
             reach=sorted(early for early in closes if early < self._hour),
+            feeds=dict(self.feeds),
+            lapses=self.lapses,
+            fills=self.fills,
         )
         self._flush.append(record)
         self.logged.extend(row | {"flush": self._n, "hour": self._hour} for row in rows)
@@ -173,6 +187,7 @@ class Journal:
         self.records.append(record)
         self._n += 1
         self._pending, self._pending_silences = {}, []
+        self.lapses, self.fills = [], []
         return record
 
     def _apart(self, conn: int, last_seq: int) -> int:

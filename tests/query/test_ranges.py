@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from book.errors import ApiError
+from lake.journal.flush import Fill, Lapse
 from query.log import Log
 from query.ranges import deltas, trades
 
@@ -150,6 +151,8 @@ def test_refusals(journal: Any, log: Log) -> None:
 
 
 def test_trades_each_once(journal: Any, log: Log) -> None:
+    journal.feed("trades", LATER, T0)
+    journal.heard(LATER, T0 + 50)
     journal.snapshot(A, T0, CONN, 1, [])
     journal.trade(A, T0 + 1, TRADES, 1, "x", taker_side=1, qty_e2=5537, yes_price_e4=910)
     journal.trade(A, T0 + 2, TRADES, 2, "y", block=None, taker_side=None, ts_exch=None)
@@ -179,18 +182,64 @@ def test_trades_each_once(journal: Any, log: Log) -> None:
     assert [row.trade_id for row in trades(log, A, T0, T0 + 50, 2, one.next_cursor).rows] == ["z"]
 
 
-def test_a_gap_of_the_book_alone_is_none_of_the_trades(journal: Any, log: Log) -> None:
+def test_trades_are_judged_by_their_own_firehose(journal: Any, log: Log) -> None:
     journal.snapshot(A, T0, CONN, 1, [])
     journal.close(A, T0 + 5, CONN, 1, "audit_mismatch")
-    journal.snapshot(A, T0 + 9, CONN, 3, [])
-    journal.heard(CONN, T0 + 19)
-    journal.close(A, T0 + 20, CONN, 3, "disconnect")
-    journal.snapshot(A, T0 + 30, LATER, 3, [])
-    journal.heard(LATER, T0 + 50)
+    journal.heard(CONN, T0 + 60)
+    assert trades_of_a_new_log(journal, log) == ([], False, "not_recorded")
+    journal.feed("trades", TRADES, T0)
+    journal.heard(TRADES, T0 + 50)
+    journal.lapses = [Lapse("trades", TRADES, T0 + 20, T0 + 30, "seq_gap")]
     journal.flush()
+    assert trades_of_a_new_log(journal, log) == ([(T0 + 20, T0 + 30, "seq_gap", False)], False, "no_activity")
     assert trades(log, A, T0, T0 + 20).complete
+    assert trades(log, A, T0 + 30, T0 + 51).complete
+    assert not trades(log, A, T0 + 30, T0 + 52).complete
+    assert trades(log, A, T0 + 51, T0 + 60).why_empty == "pending"
+
+
+def trades_of_a_new_log(journal: Any, log: Log) -> Any:
+    journal.flush()
     page = trades(log, A, T0, T0 + 50)
-    assert ([gap.reason for gap in page.gaps], page.complete) == (["disconnect"], False)
+    return [(gap.from_us, gap.to_us, gap.reason, gap.filled) for gap in page.gaps], page.complete, page.why_empty
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_filled_trades_follow_the_range_that_they_were_missed_in(journal: Any, press: Any, published: bool) -> None:
+    start = H0 * HOUR
+    missed, learned = start + HOUR - 1_000_000, start + HOUR + 40_000_000
+    journal.snapshot(A, start, CONN, 1, [])
+    journal.feed("trades", TRADES, start)
+    journal.trade(A, start + 5, TRADES, 1, "x")
+    journal.trade(A, missed - 10, TRADES, 2, "y")
+    journal.flush()
+    journal.trade(A, missed + 10, TRADES, 4, "z")
+    journal.lapses = [Lapse("trades", TRADES, missed, missed + 9, "seq_gap")]
+    journal.flush()
+    journal.heard(TRADES, learned + 10)
+    journal.heard(CONN, learned + 10)
+    for name, exch in (("y", missed - 10), ("w", missed + 5)):
+        journal.trade(A, learned, TRADES, None, name, source="rest", ts_exch=exch)
+    journal.fills = [Fill("trades", TRADES, missed, missed + 9, 2)]
+    journal.flush(H0 + 1)
+    if published:
+        journal.heard(TRADES, start + 2 * HOUR)
+        journal.heard(CONN, start + 2 * HOUR)
+        journal.flush(H0 + 2)
+        press.finish(journal, H0, H0 + 1)
+    log = press.log()
+    for limit in (1, 2, 50):
+        names, cursor = [], None
+        while True:
+            page = trades(log, A, start, start + HOUR, limit, cursor)
+            names += [row.trade_id for row in page.rows]
+            assert ([(gap.from_us, gap.filled) for gap in page.gaps], page.complete) == ([(missed, True)], True)
+            cursor = page.next_cursor
+            if not page.has_more:
+                break
+        assert names == ["x", "y", "z", "w"]
+    late = trades(log, A, learned, learned + 1)
+    assert [(row.trade_id, row.source, row.seq) for row in late.rows] == [("w", "rest", None)]
 
 
 def test_the_shard_with_the_least_unknown_time_answers(journal: Any, journals: Any, log: Log) -> None:

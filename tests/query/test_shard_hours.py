@@ -20,10 +20,10 @@ class Lake:
         self.directory = self
         self.looked = 0
 
-    def versions(self, _shard: int, _edition: Edition) -> dict[int, Version]:
+    def versions(self, _edition: Edition) -> dict[int, Version]:
         return {hour: Version(1, number, 0, frozenset({0}), {}) for hour, number in sorted(self.manifests.items())}
 
-    def hour(self, number: int, _version: Version, _shard: int) -> Any:
+    def hour(self, number: int, _version: Version) -> Any:
         named = number in self.records
         market = SimpleNamespace(last_record_hour=self.records[number]) if named else None
         return SimpleNamespace(market=lambda _ticker: market)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from litestar.types import ASGIApp
 
+from lake.journal.flush import Lapse
 from lake.publishing.publish import publish_hours
 from server.app import ServerSettings, create_app
 from server.instants import iso
@@ -84,6 +85,8 @@ def write_log(home: Path) -> None:
     for n in range(5):
         log.trade(GOLD, at(40 + n), TRADES_CONN, n + 1, f"trade-{n}", yes_price_e4=4550 + n, qty_e2=100 * n + 37)
     log.trade(GOLD, at(46), TRADES_CONN, 6, "trade-5", taker_side=NO, block=True, ts_exch=None)
+    log.feed("trades", TRADES_CONN, at(5))
+    log.lapses = [Lapse("trades", TRADES_CONN, at(60), at(62), "seq_gap")]
     log.trade(GOLD, at(47), TRADES_CONN, 7, "trade-6", taker_side=None, block=None)
     log.silence(CONN, at(200), at(210))
     log.heard(CONN, NOW - SECOND, 12)

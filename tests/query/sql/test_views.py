@@ -68,6 +68,7 @@ def test_every_column_has_its_type_with_files_and_without(journal: Journal, tmp_
     for name in OWN:
         assert empty.execute(f"FROM {name}").fetchall() == []
     assert empty.execute("FROM book_at('A', now())").fetchall() == []
+    assert empty.execute("FROM market_at('A', now())").fetchall() == []
     assert runs.row(empty, "FROM book_state('A', now())")["state"] == "not_published"
     assert len(empty.execute("FROM bbo('A', now(), now() + INTERVAL 1 HOUR)").fetchall()) == 1
 
@@ -147,9 +148,12 @@ def test_of_metadata_the_newest_version_is_shown(journal: Journal, tmp_path: Pat
     assert connection.execute("SELECT title FROM events").fetchall() == [("v2",)]
     assert connection.execute("SELECT title FROM series").fetchall() == [("v2",)]
     settlements = connection.execute(
-        "SELECT ticker, result, settlement_value_e4, settled_time FROM settlements ORDER BY ticker"
+        "SELECT market_ticker, result, settlement_value_e4, determined_at, settled_at FROM settlements ORDER BY 1"
     )
-    assert settlements.fetchall() == [("A", "yes", 10_000, runs.instant(at + 2)), ("B", "no", None, None)]
+    assert settlements.fetchall() == [
+        ("A", "yes", 10_000, runs.instant(at + 3), runs.instant(at + 2)),
+        ("B", "no", None, runs.instant(at + 2), None),
+    ]
 
 
 def test_the_lakes_own_script_is_the_one_a_session_makes(journal: Journal, tmp_path: Path) -> None:
