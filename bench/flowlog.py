@@ -14,8 +14,8 @@ from book.wire.commands import ORDERBOOK
 from collector.conns import Conn, ConnNumbers
 from collector.journal import Journal
 from collector.recorder import BATCH_S
-from collector.session import Taken
 from collector.spans import Spans
+from collector.taken import Taken
 from lake import paths
 from ops.settings import Settings
 

@@ -14,9 +14,10 @@ from book.records import Reason
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.links import WHOLE, Ended, Item
 from collector.recorder import BATCH_FRAMES, BATCH_S
-from collector.session import Limits, Session
+from collector.session import Session
 from lake import paths
 from ops.settings import Settings
 

@@ -24,8 +24,8 @@ from bench.readback import Written, read_back
 from collector import raw_archive
 from collector.connection import MAX_FRAME_BYTES
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.recorder import Recorder
-from collector.session import Limits
 from ops.settings import Settings
 
 POLL_S = 0.02

@@ -19,8 +19,9 @@ from cli.lessons import Lesson
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.links import WHOLE, Ended, Item
-from collector.session import Limits, Session
+from collector.session import Session
 from collector.versions import Versions
 
 SHARD = 1000

@@ -6,8 +6,6 @@ messages to encode. Never judges what the venue answered about a book.
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
 
 from book.wire.commands import (
     ADD_MARKETS,
@@ -21,6 +19,7 @@ from book.wire.commands import (
 )
 from collector.roster import Roster
 from collector.rota import NS, Rota
+from collector.stage import Sent, Stage
 
 CHUNK = 500
 COMMANDS_AT_ONCE = 8
@@ -44,23 +43,6 @@ LATER_S = 5.0
 """What beginning a subscription anew is reckoned to cost each of its markets, in seconds without a book."""
 UNKNOWN_SUBSCRIPTION, FULL, TOO_MANY = 7, 26, 27
 """Error numbers of the venue that are acted on."""
-
-
-class Stage(Enum):
-    """Where the book subscription stands."""
-
-    NONE = "none"
-    SUBSCRIBING = "subscribing"
-    LIVE = "live"
-    LEAVING = "leaving"
-
-
-@dataclass(slots=True)
-class Sent:
-    """A command in flight."""
-
-    command: Command
-    at_ns: int
 
 
 class Asks:

@@ -5,7 +5,14 @@ Owns the form only.
 
 from typing import NamedTuple
 
+from book.wire.messages import Delta, Lifecycle, Ok, Snapshot, Subscribed, Ticker, Trade, Unsubscribed, VenueError
 from collector.links import Slot
+
+KINDS: dict[type, str] = {
+    Snapshot: "snapshot", Delta: "delta", Trade: "trade", Ticker: "ticker", Lifecycle: "lifecycle", Ok: "ok",
+    Subscribed: "subscribed", Unsubscribed: "unsubscribed", VenueError: "error",
+}  # fmt: skip
+"""Kinds of message as they are counted."""
 
 
 class Figures(NamedTuple):

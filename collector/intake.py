@@ -5,7 +5,6 @@ Owns what each kind of message does. Sans-IO; frames come with their stamps, of 
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from book.errors import FrameError
 from book.records import Reason
 from book.sequence import Verdict
 from book.wire.batch import NO_TIME_US, Batch, DeltaColumns, decode_batch
-from book.wire.commands import DELETE_MARKETS, LIFECYCLE, ORDERBOOK, TICKER, Unsubscribe, Update
+from book.wire.commands import LIFECYCLE, ORDERBOOK, TICKER
 from book.wire.messages import (
     Delta,
     Lifecycle,
@@ -29,9 +28,10 @@ from book.wire.messages import (
 )
 from book.wire.rest import TradeDoc
 from collector import columns
-from collector.asks import UNKNOWN_SUBSCRIPTION
+from collector.answers import TERMINAL, Answers, Note, ends
 from collector.conns import Conn, ConnNumbers
 from collector.feeds import Feeds
+from collector.figures import KINDS
 from collector.links import Link
 from collector.metadata import Metadata
 from collector.rows import TableRows
@@ -39,16 +39,7 @@ from collector.sheaves import Sheaves
 from collector.spans import Spans
 from lake.journal.flush import Fill
 
-TERMINAL = frozenset({10, 25})
-"""The venue's errors that end a subscription."""
-_KINDS: dict[type, str] = {
-    Snapshot: "snapshot", Delta: "delta", Trade: "trade", Ticker: "ticker", Lifecycle: "lifecycle", Ok: "ok",
-    Subscribed: "subscribed", Unsubscribed: "unsubscribed", VenueError: "error",
-}  # fmt: skip
-"""Kinds of message as they are counted."""
-
 Ints = npt.NDArray[np.int64]
-Note = tuple[str, dict[str, Any]]
 
 
 class Intake:
@@ -75,6 +66,7 @@ class Intake:
         self.messages: Counter[str] = Counter()
         self.over: dict[str, int] = {}
         """Tickers that a message said are over, with its stamp, oldest first."""
+        self._answers = Answers(spans, self.notes.append, self.end_conn, self.missing)
         self._links: Sequence[Link] = ()
         self._ts_us = np.zeros(0, np.int64)
         self._place = 0
@@ -99,7 +91,7 @@ class Intake:
             if isinstance(message, FrameError):
                 self._unreadable(links[number], message, frames[index], stamp)
             else:
-                self.messages[_KINDS[type(message)]] += 1
+                self.messages[KINDS[type(message)]] += 1
                 self._message(links[number], message, stamp, now_ns)
         self._place = len(frames)
         for number in range(len(links)):
@@ -240,12 +232,8 @@ class Intake:
         if verdict is Verdict.DUPLICATE:
             return False
         if verdict is Verdict.GAP or link.asks.leave(link.heard_ns, conn.sid):
-            self.notes.append(
-                (
-                    "sequence",
-                    {"verdict": verdict.value, "conn": conn.id, "channel": conn.channel, "after": before, "got": seq},
-                )
-            )
+            told = {"verdict": verdict.value, "conn": conn.id, "channel": conn.channel, "after": before, "got": seq}
+            self.notes.append(("sequence", told))
         if conn.channel == ORDERBOOK:
             last_us = ts_us if conn.order_us is None else conn.order_us
             self._spans.end_conn(conn, last_us, ts_us, before, Reason.SEQ_GAP)
@@ -270,7 +258,7 @@ class Intake:
             return
         conn.frame_us = max(conn.frame_us, ts_us)
         seq = None if isinstance(message, Ticker) else message.seq
-        if not self._in_order(link, conn, seq, ts_us) and not _ends(message):
+        if not self._in_order(link, conn, seq, ts_us) and not ends(message):
             return
         tabled = self._take(link, conn, message, ts_us, now_ns)
         if seq is not None:
@@ -297,11 +285,11 @@ class Intake:
                 self._lifecycle(link, conn, message, ts_us)
                 return True
             case Ok():
-                self._acknowledged(link, conn, message, ts_us)
+                self._answers.acknowledged(link, conn, message, ts_us)
             case Unsubscribed():
-                self._unsubscribed(link, conn, message, ts_us, now_ns)
+                self._answers.unsubscribed(link, conn, message, ts_us, now_ns)
             case VenueError():
-                self._venue_error(link, conn, message, ts_us, now_ns)
+                self._answers.venue_error(link, conn, message, ts_us, now_ns)
         return False
 
     def _delta(self, link: Link, conn: Conn, delta: Delta, ts_us: int) -> None:
@@ -314,7 +302,7 @@ class Intake:
         """Take a message that belongs to no conn: an answer to a command, or what overtook its acknowledgement."""
         sid = message.sid
         if isinstance(message, VenueError) and (sid is None or message.code not in TERMINAL):
-            self._refused(link, message, ts_us, now_ns)
+            self._answers.refused(link, message, ts_us, now_ns)
         elif sid is None:
             if isinstance(message, Ok):
                 link.asks.acknowledged(message.command_id)
@@ -324,25 +312,6 @@ class Intake:
     def _keep_early(self, link: Link, sid: int, message: Message) -> None:
         if not link.keep_early(sid, message):
             self.counts["early_dropped"] += 1
-
-    def _refused(self, link: Link, error: VenueError, ts_us: int, now_ns: int) -> None:
-        """Take an error of a command, or of the connection."""
-        self.notes.append(("venue_error", {"code": error.code, "text": error.text}))
-        command = link.asks.refused(error.command_id, error.code, now_ns)
-        ended = error.code in TERMINAL or error.code == UNKNOWN_SUBSCRIPTION
-        if isinstance(command, Update | Unsubscribe) and ended:
-            conn = link.conns.get(command.sids[0])
-            if conn is not None and conn.up:
-                self._broken(link, conn, ts_us, now_ns)
-        elif command is None and error.code in TERMINAL:
-            link.asks.hopeless = True  # some subscription has ended, and nothing says which
-
-    def _broken(self, link: Link, conn: Conn, ts_us: int, now_ns: int) -> None:
-        """End a subscription that the venue no longer serves, at its last message in order, and subscribe anew."""
-        last_us = ts_us if conn.order_us is None else conn.order_us
-        self.end_conn(conn, last_us, ts_us, Reason.CHANNEL_ERROR, conn.order_seq)
-        self.missing(link)
-        link.asks.gone(conn.channel, now_ns)
 
     def _subscribed(self, link: Link, message: Subscribed, ts_us: int, now_ns: int) -> None:
         if message.sid is None or message.channel is None:
@@ -398,38 +367,6 @@ class Intake:
                 self._catch_up_owner(market)
                 self._spans.determined(market, ts_us)
 
-    def _acknowledged(self, link: Link, conn: Conn, message: Ok, ts_us: int) -> None:
-        command = link.asks.acknowledged(message.command_id)
-        if not isinstance(command, Update) or command.action != DELETE_MARKETS or conn.channel != ORDERBOOK:
-            return
-        for ticker in command.tickers:
-            market = self._spans.market(ticker)
-            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, self._why_left(link, market, ts_us))
-
-    def _unsubscribed(self, link: Link, conn: Conn, message: Unsubscribed, ts_us: int, now_ns: int) -> None:
-        link.asks.acknowledged(message.command_id)
-        for market in self._spans.live_on(conn).tolist():
-            self._spans.unsubscribed(conn, market, ts_us, conn.tracker.last, self._why_left(link, market, ts_us))
-        self.end_conn(conn, ts_us, ts_us, Reason.UNSUBSCRIBED)
-        self.missing(link)
-        link.asks.gone(conn.channel, now_ns)
-
-    def _why_left(self, link: Link, market: int, ts_us: int) -> Reason:
-        """Return why a span ends where the venue stops sending a market because we asked it to.
-
-        One that is still wanted was left only to be subscribed anew: what is missed until then is a gap.
-        """
-        if self._spans.names[market] in link.asks.roster.wanted:
-            return Reason.CHANNEL_ERROR
-        return Reason.MARKET_CLOSED if ts_us >= self._spans.state[market]["close_us"] else Reason.UNSUBSCRIBED
-
-    def _venue_error(self, link: Link, conn: Conn, message: VenueError, ts_us: int, now_ns: int) -> None:
-        if message.code not in TERMINAL:
-            self._refused(link, message, ts_us, now_ns)
-            return
-        self.notes.append(("venue_error", {"code": message.code, "text": message.text, "conn": conn.id}))
-        self._broken(link, conn, ts_us, now_ns)
-
     def _unreadable(self, link: Link, error: FrameError, frame: bytes, ts_us: int) -> None:
         """Keep a frame that cannot be read, and end what it may have changed."""
         conn = link.conns.get(error.sid) if error.sid is not None else None
@@ -461,8 +398,3 @@ class Intake:
             self.feeds.lost(conn, ts_us, Reason.UNREPRESENTABLE)
         if error.seq is not None:
             conn.order_us, conn.order_seq = ts_us, conn.tracker.last
-
-
-def _ends(message: Message) -> bool:
-    """Say whether a message ends its subscription, whatever its number."""
-    return isinstance(message, Unsubscribed) or (isinstance(message, VenueError) and message.code in TERMINAL)

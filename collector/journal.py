@@ -16,7 +16,7 @@ from collector.disk import RESERVE_BYTES, Reserve
 from collector.endings import Endings
 from collector.fence import Fence
 from collector.rows import OrderbookRows, pieces
-from collector.session import Taken
+from collector.taken import Taken
 from lake import durable, paths
 from lake.journal.flush import ConnMark, Extent, FlushRecord, FlushWriter, Silence, heard_on
 from lake.journal.recovery import Recovered, recover_hour, recover_shard

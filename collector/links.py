@@ -10,8 +10,9 @@ from typing import NamedTuple
 from book.records import Reason
 from book.wire.commands import COMBO_LIFECYCLE, LIFECYCLE, ORDERBOOK, TICKER, TRADE
 from book.wire.messages import Message
-from collector.asks import Asks, Stage
+from collector.asks import Asks
 from collector.conns import Conn
+from collector.stage import Stage
 
 EARLY_MOST = 10_000
 

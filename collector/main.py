@@ -18,10 +18,11 @@ from collector.discovery import Discovery
 from collector.disk import GIB, Disk, reserve_bytes
 from collector.fill import Filler
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.metrics import Watch
 from collector.raw_archive import Archive
 from collector.recorder import Recorder
-from collector.session import Limits, Session
+from collector.session import Session
 from collector.signing import Signer
 from collector.venue_rest import VenueRest
 from collector.venue_status import StatusPoller
@@ -45,14 +46,6 @@ LOUD = frozenset(
 async def collect(settings: Settings) -> None:
     """Record the venue that the settings name until SIGTERM or SIGINT; return when everything is flushed and sealed."""
     log = logs.Limited(logs.get("collector"), time.monotonic, loud=LOUD)
-    limits = Limits(
-        silence_s=settings.silence_s,
-        watchdog_s=settings.watchdog_s,
-        audit_every_s=settings.audit_every_s,
-        most_markets=settings.markets_per_connection,
-        connections=settings.connections,
-        combos=settings.combos,
-    )
     journal = Journal(
         settings.home,
         settings.shard,
@@ -61,25 +54,8 @@ async def collect(settings: Settings) -> None:
         reserve_bytes=reserve_bytes(settings.connections * settings.markets_per_connection),
     )
     log("journal_open", last_us=journal.last_us, recovered=[str(one.hour_dir.name) for one in journal.recovered])
-    rng = random.Random()
-    show: Any = settings.clock.show_us  # exact integer arithmetic, on arrays as on numbers
     watch = Watch(metrics.registry())
-    recorder = Recorder(
-        journal,
-        limits,
-        settings.shard,
-        show,
-        log,
-        queue_frames=settings.queue_frames,
-        rng=rng,
-        disk=Disk(
-            journal.reserve,
-            stop_bytes=int(settings.disk_stop_gib * GIB),
-            resume_bytes=int(settings.disk_resume_gib * GIB),
-        ),
-        watch=watch,
-        archive=_archive(settings, journal, log) if settings.raw_days else None,
-    )
+    recorder = _recorder(settings, journal, watch, log)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(partial(_on_loop_error, recorder.fail))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,6 +93,35 @@ async def collect(settings: Settings) -> None:
     finally:
         await rest.close()
     log("stopped")
+
+
+def _recorder(settings: Settings, journal: Journal, watch: Watch, log: logs.Limited) -> Recorder:
+    limits = Limits(
+        silence_s=settings.silence_s,
+        watchdog_s=settings.watchdog_s,
+        audit_every_s=settings.audit_every_s,
+        most_markets=settings.markets_per_connection,
+        connections=settings.connections,
+        combos=settings.combos,
+    )
+    rng = random.Random()
+    show: Any = settings.clock.show_us  # exact integer arithmetic, on arrays as on numbers
+    return Recorder(
+        journal,
+        limits,
+        settings.shard,
+        show,
+        log,
+        queue_frames=settings.queue_frames,
+        rng=rng,
+        disk=Disk(
+            journal.reserve,
+            stop_bytes=int(settings.disk_stop_gib * GIB),
+            resume_bytes=int(settings.disk_resume_gib * GIB),
+        ),
+        watch=watch,
+        archive=_archive(settings, journal, log) if settings.raw_days else None,
+    )
 
 
 def _on_loop_error(

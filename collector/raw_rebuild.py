@@ -15,7 +15,7 @@ from book.errors import CorruptError, PublishError
 from book.records import HOUR_US
 from collector.raw_replay import Crash, Replay, State, until_flush
 from collector.rows import pieces
-from collector.session import Taken
+from collector.taken import Taken
 from lake import paths
 from lake.journal.ends import read_end
 from lake.journal.flush import ConnMark, FlushTail, Silence

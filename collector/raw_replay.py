@@ -15,10 +15,12 @@ from book.records import Reason
 from book.wire.commands import decode_command
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
+from collector.limits import Limits
 from collector.links import Item, Link, Role, Slot
 from collector.raw import mark_of
 from collector.raw_state import dump, new_asks, restore
-from collector.session import Limits, Session, Taken
+from collector.session import Session
+from collector.taken import Taken
 from lake.journal.flush import ConnMark
 from lake.raw.entries import Entry, Turn
 from lake.raw.hours import SESSION

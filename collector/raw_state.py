@@ -16,10 +16,11 @@ import pyarrow as pa
 from book.sequence import SequenceTracker
 from book.wire.commands import Command, decode_command, encode_command
 from book.wire.messages import Message
-from collector.asks import Asks, Sent, Stage
+from collector.asks import Asks
 from collector.conns import Conn
 from collector.links import Link, Role, Slot
 from collector.session import Session
+from collector.stage import Sent, Stage
 
 MARKETS, LEVELS = b"markets", b"levels"
 _ROSTER = ("wanted", "adding", "added", "leaving")

@@ -17,12 +17,13 @@ from collector.connection import Queue
 from collector.conns import ConnNumbers
 from collector.disk import Disk
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.lines import Lines
 from collector.links import Ended
 from collector.metrics import Seen, Watch
 from collector.raw_archive import Archive
 from collector.room import Room
-from collector.session import Limits, Session
+from collector.session import Session
 from collector.signing import Signer
 
 BATCH_S = 0.05

@@ -5,20 +5,22 @@ bytes and monotonic readings in, record batches and commands out; the shell owns
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from book.records import DAY_US, HOUR_US, Reason
 from book.wire.commands import encode_command
+from collector.answers import Note
 from collector.asks import Asks
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.cutting import stretches, unbroken
 from collector.figures import Figures
-from collector.intake import Intake, Note
+from collector.intake import Intake
+from collector.limits import Limits, VenueStatus
 from collector.links import Ended, Item, Link, Mark, Slot, channels_of
 from collector.markets import FORGOTTEN_AFTER_US, Markets
 from collector.metadata import Metadata
@@ -27,7 +29,7 @@ from collector.rota import NS
 from collector.rows import TableRows
 from collector.seating import Seat, Seating
 from collector.spans import Spans
-from lake.journal.flush import FeedMark, Fill, Lapse
+from collector.taken import Taken
 
 MIDNIGHT_A_PART = 200
 MIDNIGHT_WITHIN_US = 60_000_000
@@ -39,45 +41,6 @@ PONGS_MISSED = 4
 """A link is dead when no pong has come for so many watchdog times, whatever else comes: it may not hear us."""
 
 Ints = npt.NDArray[np.int64]
-
-
-class Limits(NamedTuple):
-    """Time-outs in machine seconds; bounds on markets of one subscription and on connections for books.
-
-    ``combos``: whether the lifecycle messages of combinations are subscribed.
-    """
-
-    silence_s: float = 2.5
-    watchdog_s: float = 15.0
-    audit_every_s: float = 900.0
-    most_markets: int = 1000
-    connections: int = 20
-    combos: bool = False
-
-
-class VenueStatus(NamedTuple):
-    """What the venue says of itself: whether all of it pauses, and which of its exchange shards have halted."""
-
-    paused: bool = False
-    halted: frozenset[int] = frozenset()
-
-
-class Taken(NamedTuple):
-    """What goes into one flush.
-
-    ``conns`` maps a conn to (last frame heard us, last seq, up, numbers that stand in no table); ``silences`` are
-    (conn, from us, to us), half-open; ``close_hours`` the hours in which closes among the rows are stamped; ``at_us``
-    the last stamp given; ``feeds`` and ``lapses`` what is new of the firehoses, ``fills`` the lapses filled.
-    """
-
-    tables: dict[str, Any]
-    conns: dict[int, tuple[int, int, bool, int]]
-    silences: list[tuple[int, int, int]]
-    close_hours: set[int]
-    at_us: int
-    feeds: Mapping[str, FeedMark] = {}
-    lapses: Sequence[Lapse] = ()
-    fills: Sequence[Fill] = ()
 
 
 class Session:
@@ -280,7 +243,8 @@ class Session:
 
     def notes(self) -> list[Note]:
         """Take what happened that an operator should read."""
-        notes, self.intake.notes = self.intake.notes, []
+        notes = list(self.intake.notes)
+        self.intake.notes.clear()
         return notes
 
     def figures(self) -> Figures:

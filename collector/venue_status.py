@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from book.errors import CollectorError, FrameError
 from book.wire.answers import ExchangeState, Window
-from collector.session import Session, VenueStatus
+from collector.limits import VenueStatus
+from collector.session import Session
 from collector.venue_rest import VenueRest
 
 STATE_EVERY_S = 30.0

@@ -14,7 +14,7 @@ import pytest
 from book.records import HOUR_US, Kind
 from collector.journal import Journal
 from collector.rows import OrderbookRows, TableRows
-from collector.session import Taken
+from collector.taken import Taken
 from lake import durable, paths
 from lake.journal.reader import Hour
 

@@ -12,8 +12,10 @@ from book.records import DAY_US, HOUR_US, Kind
 from book.wire import encode
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
+from collector.limits import Limits
 from collector.links import WHOLE, Item
-from collector.session import Limits, Session, Taken
+from collector.session import Session
+from collector.taken import Taken
 
 T0 = 20_000 * DAY_US + 5 * HOUR_US
 BOOK = ((0, 4500, 100),)

@@ -13,7 +13,8 @@ from book.wire.commands import (
     Unsubscribe,
     Update,
 )
-from collector.asks import CHUNK, COMMANDS_AT_ONCE, Stage
+from collector.asks import CHUNK, COMMANDS_AT_ONCE
+from collector.stage import Stage
 from tests.collector.asking import Bench, kinds, names, updates
 
 

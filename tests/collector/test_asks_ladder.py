@@ -13,8 +13,9 @@ from book.wire.commands import (
     Unsubscribe,
     Update,
 )
-from collector.asks import ANSWER_WITHIN_NS, BULK_WAIT_NS, CHUNK, COMMANDS_AT_ONCE, Stage
+from collector.asks import ANSWER_WITHIN_NS, BULK_WAIT_NS, CHUNK, COMMANDS_AT_ONCE
 from collector.rota import NS
+from collector.stage import Stage
 from tests.collector.asking import Bench, kinds, names, updates
 
 

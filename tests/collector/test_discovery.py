@@ -26,7 +26,8 @@ from collector import discovery as discovery_module
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.discovery import Discovery
-from collector.session import Limits, Session
+from collector.limits import Limits
+from collector.session import Session
 from collector.venue_rest import VenueBusyError
 from collector.versions import Versions
 

@@ -9,7 +9,7 @@ import pytest
 
 from book.records import HOUR_US, Kind, Reason
 from collector.rows import OrderbookRows
-from collector.session import Taken
+from collector.taken import Taken
 from lake import paths
 from lake.journal import ends
 from lake.journal.ends import End, read_end

@@ -8,7 +8,7 @@ import pytest
 from book.records import Reason
 from book.wire import encode
 from collector.links import Ended, Mark, Role, Slot
-from collector.session import Taken
+from collector.taken import Taken
 from lake.journal.flush import FeedMark
 from tests.collector.sessions import T0, Bench
 

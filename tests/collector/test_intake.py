@@ -5,8 +5,8 @@ import pytest
 from book.records import HOUR_US, Kind
 from book.wire import encode
 from book.wire.commands import LIFECYCLE, ORDERBOOK, TRADE, Unsubscribe
-from collector.asks import Stage
 from collector.links import EARLY_MOST
+from collector.stage import Stage
 from tests.collector.intakes import BOOKS, LIVES, T0, TRADES, Bench, delta, life, snapshot, trade
 
 

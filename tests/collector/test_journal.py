@@ -9,7 +9,7 @@ from book.errors import CollectorError
 from book.records import HOUR_US
 from collector import journal as journal_module
 from collector.journal import Journal
-from collector.session import Taken
+from collector.taken import Taken
 from lake import durable, paths
 from lake.journal.segment import read_sidecar
 from tests.collector.journals import CONN, H0, T0, Clock, drop, expected, hours, names, opened, stored, taken

@@ -11,8 +11,8 @@ import pytest
 from book.records import HOUR_US, Kind, Reason
 from collector import crashes
 from collector.conns import Conn
-from collector.session import Taken
 from collector.spans import Spans
+from collector.taken import Taken
 from lake import paths
 from tests.collector.journals import CONN, H0, T0, Killed, drop, faulty, hours, opened
 

@@ -8,9 +8,9 @@ import pytest
 from book.records import Reason
 from book.wire import encode
 from book.wire.commands import GET_SNAPSHOT, LIFECYCLE, ORDERBOOK, TICKER, TRADE, Unsubscribe, Update
+from collector.limits import VenueStatus
 from collector.links import Mark, Role, Slot
 from collector.rota import NS
-from collector.session import VenueStatus
 from tests.collector.venues import World, books, names
 
 TAPE, LIVES = Slot(0, Role.TAPE), Slot(0, Role.LIFECYCLE)

@@ -12,8 +12,8 @@ import pytest
 from cli.rebuilding import rebuild_of
 from collector import raw_archive
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.recorder import Recorder
-from collector.session import Limits
 from collector.signing import Signer
 from lake import durable, paths
 from lake.journal.reader import Hour

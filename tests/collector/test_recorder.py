@@ -16,9 +16,10 @@ from collector import lines as lines_module
 from collector import recorder as recorder_module
 from collector.disk import Disk
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.recorder import Recorder, read_clocks
-from collector.session import Limits, Taken
 from collector.signing import Signer
+from collector.taken import Taken
 from lake import paths
 from lake.journal.reader import Hour
 from ops.backoff import Backoff

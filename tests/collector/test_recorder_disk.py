@@ -19,8 +19,8 @@ from collector import room as room_module
 from collector.disk import Disk
 from collector.journal import Journal
 from collector.recorder import Recorder
-from collector.session import Taken
 from collector.signing import Signer
+from collector.taken import Taken
 from lake import paths
 from tests.collector.test_recorder import Bench, listed, until
 from tests.e2e.journalwatch import JournalWatch

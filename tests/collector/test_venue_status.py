@@ -11,7 +11,7 @@ import pytest
 from book.errors import CollectorError
 from book.wire.answers import ExchangeState, Window
 from collector import venue_status
-from collector.session import VenueStatus
+from collector.limits import VenueStatus
 from collector.venue_status import StatusPoller, is_weekly_pause, status_at
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -11,7 +11,7 @@ from book.wire.rest import decode_event, decode_market, decode_series
 from collector import version_store
 from collector.journal import Journal
 from collector.rows import TableRows
-from collector.session import Taken
+from collector.taken import Taken
 from collector.version_store import SETTLED_US, VersionStore
 from collector.versions import PAID_KEPT_US, Versions
 from lake import paths

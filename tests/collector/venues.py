@@ -12,9 +12,10 @@ from book.wire import encode
 from book.wire.commands import ADD_MARKETS, GET_SNAPSHOT, ORDERBOOK, Subscribe, Unsubscribe, Update, decode_command
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
+from collector.limits import Limits
 from collector.links import Ended, Item, Mark, Role, Slot
 from collector.rota import NS
-from collector.session import Limits, Session
+from collector.session import Session
 
 T0 = 20_000 * DAY_US + 5 * HOUR_US
 BOOK: tuple[Level, ...] = ((0, 4500, 100),)

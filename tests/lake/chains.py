@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pyarrow as pa
 
 from collector import spans
-from collector.session import Limits
+from collector.limits import Limits
 from lake import paths
 from lake.settling.coverage import FilePart, derive
 from lake.settling.settle import SettledHour, settle

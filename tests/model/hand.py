@@ -15,8 +15,9 @@ from book.wire.commands import LIFECYCLE, ORDERBOOK, TRADE, Subscribe, Update, d
 from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.links import WHOLE, Ended, Mark
-from collector.session import Limits, Session
+from collector.session import Session
 from query.log import Log
 from query.point import book_at
 from tests.model.rig import kill

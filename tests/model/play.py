@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from book.records import DAY_US, HOUR_US, Kind
 from collector import spans
-from collector.session import Limits
+from collector.limits import Limits
 from lake.publishing.publisher import Publisher
 from query.log import Log
 from tests.model import account, log_rows

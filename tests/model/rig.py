@@ -14,9 +14,10 @@ from typing import Any
 from book.records import HOUR_US, Reason
 from collector.conns import ConnNumbers
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.links import Ended, Item, Mark, Slot
 from collector.raw_archive import begin
-from collector.session import Limits, Session
+from collector.session import Session
 from tests.model.frames import Life
 from tests.model.oracle import Oracle
 from tests.model.times import MACHINE_US, NS, Shown, WatchedStamper

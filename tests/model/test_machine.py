@@ -21,9 +21,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from book.records import DAY_US, Kind, Reason
 from book.wire import encode
 from book.wire.commands import ADD_MARKETS, GET_SNAPSHOT, Subscribe, Update, decode_command
-from collector.asks import Stage
+from collector.limits import Limits, VenueStatus
 from collector.links import Slot
-from collector.session import Limits, Taken, VenueStatus
+from collector.stage import Stage
+from collector.taken import Taken
 from query.log import Log
 from tests.model import faults
 from tests.model.frames import Life

@@ -19,8 +19,9 @@ from collector.clock import Stamper
 from collector.conns import ConnNumbers
 from collector.fill import Filler, neighbours, unfilled
 from collector.journal import Journal
+from collector.limits import Limits
 from collector.links import Ended, Item, Mark, Role, Slot
-from collector.session import Limits, Session
+from collector.session import Session
 from lake import paths
 from lake.publishing.publish import publish_hours
 from lake.verify import verify

@@ -16,7 +16,7 @@ import duckdb
 
 from book.records import HOUR_US
 from collector import spans
-from collector.session import Limits
+from collector.limits import Limits
 from lake import paths
 from lake.journal.reader import Hour
 from lake.publishing.publisher import Publisher
