@@ -33,6 +33,8 @@ class Seen:
     offset_us: int
     free_bytes: int
     stopped: bool
+    raw_bytes: int
+    raw_failures: int
 
 
 class Waits(Collector):
@@ -141,6 +143,8 @@ class Watch(Collector):
             ("audits_asked", "Books asked of the venue for comparison.", figures.audits_asked),
             ("reconnects", "Connections made on a slot that had had one before.", figures.reconnects),
             ("commands_refused", "Commands that the venue found too fast.", figures.commands_refused),
+            ("raw_bytes", "Bytes of raw frames written.", seen.raw_bytes),
+            ("raw_failures", "Files of raw frames given up.", seen.raw_failures),
         ):
             yield CounterMetricFamily(f"kalshibook_{name}", about, value=count)
         for name, about, value in (

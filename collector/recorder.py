@@ -212,6 +212,8 @@ class Recorder:
             offset_us=self._stamper.offset_us,
             free_bytes=self._room.free_bytes,
             stopped=self._room.stopped,
+            raw_bytes=0 if self._archive is None else self._archive.written_bytes,
+            raw_failures=0 if self._archive is None else self._archive.failures,
         )
 
     async def _drain(self) -> None:

@@ -114,3 +114,17 @@ def faulty(fault: Fault) -> Iterator[None]:
         wrap(Path, "replace")
         wrap(Path, "unlink")
         yield
+
+
+def steps_of(run: Callable[[], object]) -> int:
+    """Return how many times a run touches the disk."""
+    count = 0
+
+    def note(_: str, act: Callable[[], Any]) -> Any:
+        nonlocal count
+        count += 1
+        return act()
+
+    with faulty(note):
+        run()
+    return count

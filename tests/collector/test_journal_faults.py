@@ -23,6 +23,7 @@ from tests.collector.journals import (
     hours,
     names,
     opened,
+    steps_of,
     stored,
     taken,
 )
@@ -58,17 +59,7 @@ def run(home: Path, acknowledged: list[int], count: int = 6) -> None:
 
 
 def steps(tmp_path: Path) -> int:
-    """Return how many times a whole run touches the disk."""
-    count = 0
-
-    def note(_: str, act: Callable[[], Any]) -> Any:
-        nonlocal count
-        count += 1
-        return act()
-
-    with faulty(note):
-        run(tmp_path / "whole", [])
-    return count
+    return steps_of(lambda: run(tmp_path / "whole", []))
 
 
 def test_killed_at_any_step_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path) -> None:

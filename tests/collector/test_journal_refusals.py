@@ -15,7 +15,7 @@ from collector.journal import Journal
 from lake import paths
 from lake.journal.ends import read_end
 from lake.journal.recovery import verify_extents
-from tests.collector.journals import H0, T0, Clock, drop, expected, faulty, hours, opened, stored, taken
+from tests.collector.journals import H0, T0, Clock, drop, expected, faulty, hours, opened, steps_of, stored, taken
 
 FLUSHES = 6
 
@@ -85,15 +85,7 @@ def failing(first: int, count: int, code: int) -> Callable[[str, Callable[[], An
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
 def test_refused_for_a_while_from_any_step_on_every_flush_stands_once(tmp_path: Path, count: int) -> None:
     """Each folder is read back by a recovery too, which must find nothing amiss and lose nothing."""
-    steps = 0
-
-    def note(_: str, act: Callable[[], Any]) -> Any:
-        nonlocal steps
-        steps += 1
-        return act()
-
-    with faulty(note):
-        run(tmp_path / "whole", 0)
+    steps = steps_of(lambda: run(tmp_path / "whole", 0))
     refused = 0
     for step in range(steps - 12):  # the last of them are the end of the process, which recovery makes good
         home = tmp_path / f"{step}"

@@ -280,3 +280,48 @@ def test_no_stamp_after_a_clock_step_equals_one_before(bench: Bench) -> None:
     bench.frame(encode.snapshot(3, 4, "A", BOOK))
     (row,) = rows(bench.take())
     assert row[3] >= close_us
+
+
+def test_a_market_that_an_older_link_took_over_before_it_ended_is_subscribed_anew(bench: Bench) -> None:
+    """The living subscription's conn is below the market's last one: only a later one may have the book."""
+    bench.open(2)
+    _serve(bench, 2, 10)
+    old = bench.conn(2)
+    bench.after(50).frame(encode.error(25, "overflow", sid=3, seq=3))
+    bench.take()
+    _serve(bench, 1, 10)
+    assert bench.conn(1) > old
+    bench.mark(Ended(Reason.DISCONNECT))
+    assert {close[0] for close in closes(bench.take())} == {"A", "B"}
+    _serve(bench, 2, 600)
+    assert bench.session.figures().live == 2
+    assert bench.conn(2) > old
+
+
+def _serve(bench: Bench, link: int, turns: int) -> None:
+    """Let the venue answer all that is asked on a link for so many tenths of a second."""
+
+    def seq(sid: int) -> int:
+        """Return the next number of a subscription."""
+        conn = bench.session.links[link].conns.get(sid)
+        last[sid] = max(last.get(sid, 0), 0 if conn is None else conn.tracker.last) + 1
+        return last[sid]
+
+    last: dict[int, int] = {}
+    for _ in range(turns):
+        before = len(bench.said)
+        bench.tick()
+        for command in [command for of, command in bench.said[before:] if of == link]:
+            given = command["params"]
+            if command["cmd"] == "subscribe":
+                bench.answer([command], link)
+            sid = bench.sids[link]
+            if command["cmd"] == "unsubscribe":
+                bench.frame(encode.unsubscribed(command["id"], sid, seq(sid)), link=link)
+            elif "action" in given and given["action"] != "get_snapshot":
+                bench.frame(encode.ok(command["id"], sid, seq(sid)), link=link)
+            if command["cmd"] != "unsubscribe" and given.get("action") != "delete_markets":
+                asked = command["id"] if given.get("action") == "get_snapshot" else None
+                for ticker in given.get("market_tickers", ()):
+                    bench.frame(encode.snapshot(sid, seq(sid), ticker, BOOK, command_id=asked), link=link)
+        bench.take()

@@ -85,7 +85,7 @@ def test_a_terminal_error_takes_a_number_and_ends_the_subscription(running: Any,
             assert (error.code, error.sid, error.seq) == (code, 1, effect["seq"])
             assert seqs(client) == list(range(1, error.seq + 1))
             count = len(seqs(client, 2))
-            await until(lambda: len(seqs(client, 2)) > count), "the other subscription lives on"
+            await until(lambda: len(seqs(client, 2)) > count)  # the other subscription lives on
             assert [m for m in client.texts() if getattr(m, "sid", None) == 1 and hasattr(m, "seq")][-1] == error
             again = Subscribe(7, ("orderbook_delta",), tuple(tickers))
             await client.send(encode_command(again).decode())

@@ -3,12 +3,16 @@
 Owns the story; what must hold of it stands in the tests.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from book.records import HOUR_US
 from book.wire import encode
 from lake.publishing.publish import publish_hours
+from lake.settling.coverage import derive
 from lake.verify import Report, verify
 from tests.model.hand import MIDNIGHT_US, SIDS, Hand, S
 
@@ -90,3 +94,14 @@ def look(root: Path, hours: list[int] | None = None, *, with_log: bool = True) -
 
 def doubts(root: Path, **how: Any) -> list[str]:
     return [f"{Path(doubt.path).name}: {doubt.what}" for doubt in look(root, **how).doubts]
+
+
+def deriving(alter: Callable[[dict[str, Any]], bool]) -> Callable[..., pa.Table]:
+    """Return a derivation of coverage that lies: ``alter`` changes a row, and says whether to leave it out."""
+
+    def lie(*args: Any) -> pa.Table:
+        found = derive(*args)
+        kept = [row for row in found.to_pylist() if not alter(row)]
+        return pa.Table.from_pylist(kept, schema=found.schema)
+
+    return lie

@@ -1,6 +1,6 @@
 """What is published of an hour, reckoned row by row in plain Python from the whole log.
 
-Owns a reading of docs/format.md and design section 4 of its own: it decodes the files itself, knows no columns, and
+Owns a reading of docs/format.md of its own: it decodes the files itself, knows no columns, and
 asks "what is known at this instant?" where the code under test walks. Takes nothing of lake but names and schemas.
 """
 

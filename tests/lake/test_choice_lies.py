@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -14,10 +13,9 @@ from lake.journal.flush import Silence
 from lake.publishing import drafts, publish
 from lake.publishing.publish import publish_hours
 from lake.settling import settle as settling
-from lake.settling.coverage import derive
 from lake.settling.fingerprint import fingerprint
 from lake.settling.settle import SettledHour, settle
-from lake.verify import verify
+from tests.lake import lakes
 from tests.lake.handlog import CONN, H0, T0, HandLog, S
 
 ZERO, ONE = CONN, CONN + 1
@@ -32,11 +30,6 @@ def _record(home: Path) -> None:
         log.flush(H0, {conn: (T0 + HOUR_US + S, 2, 1, 0)})  # type: ignore[dict-item]
         silent = [Silence(ZERO, T0 + HOUR_US + S, T0 + HOUR_US + 9 * S)] if conn == ZERO else []
         log.flush(H0 + 1, {conn: (T0 + 2 * HOUR_US + S, 2, 1, 0)}, silent)  # type: ignore[dict-item]
-
-
-def _doubts(root: Path, *, with_log: bool) -> list[str]:
-    found = verify(root / "lake", root / "home" if with_log else None, None, lambda _: None)
-    return [doubt.what for doubt in found.doubts]
 
 
 def _publish(root: Path) -> None:
@@ -55,7 +48,7 @@ def _lie(root: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, li
 def test_the_truth_is_not_doubted(tmp_path: Path) -> None:
     _record(tmp_path / "home")
     _publish(tmp_path)
-    report = verify(tmp_path / "lake", tmp_path / "home", None, lambda _: None)
+    report = lakes.look(tmp_path)
     assert report.doubts == []
     assert "2 choices between shards" in report.proved
 
@@ -64,7 +57,7 @@ def test_the_truth_is_not_doubted(tmp_path: Path) -> None:
 def test_the_worse_shard_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_log: bool) -> None:
     worse: Callable[..., int] = lambda known, _before: min(known, key=lambda shard: (known[shard], shard))  # noqa: E731
     root = _lie(tmp_path, monkeypatch, settling, "choose", worse)
-    assert any("is published from shard" in doubt for doubt in _doubts(root, with_log=with_log))
+    assert any("is published from shard" in doubt for doubt in lakes.doubts(root, with_log=with_log))
 
 
 @pytest.mark.parametrize("with_log", [True, False])
@@ -83,17 +76,7 @@ def test_an_altered_checkpoint_at_a_switch_is_found(
 
     monkeypatch.setattr(drafts.proof, "prove_replay", lambda *_: None)
     root = _lie(tmp_path, monkeypatch, publish, "settle", lie)
-    assert any("is not the one that stood before" in doubt for doubt in _doubts(root, with_log=with_log))
-
-
-def _coverage(alter: Callable[[dict[str, Any]], bool]) -> Callable[..., pa.Table]:
-    def lie(*args: Any) -> pa.Table:
-        found = derive(*args)
-        rows = found.to_pylist()
-        kept = [row for row in rows if not alter(row)]
-        return pa.Table.from_pylist(kept, schema=found.schema)
-
-    return lie
+    assert any("is not the one that stood before" in doubt for doubt in lakes.doubts(root, with_log=with_log))
 
 
 def _points_back(row: dict[str, Any]) -> bool:
@@ -114,5 +97,5 @@ def _points_back(row: dict[str, Any]) -> bool:
 def test_coverage_that_hides_a_switch_or_a_shard_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Callable[[dict[str, Any]], bool]
 ) -> None:
-    root = _lie(tmp_path, monkeypatch, drafts.coverage, "derive", _coverage(alter))
-    assert _doubts(root, with_log=False)
+    root = _lie(tmp_path, monkeypatch, drafts.coverage, "derive", lakes.deriving(alter))
+    assert lakes.doubts(root, with_log=False)

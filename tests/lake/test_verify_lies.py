@@ -16,7 +16,7 @@ from lake.publishing import attempt, drafts, publish
 from lake.publishing.accounts import accounts_of
 from lake.publishing.corrections import rows_of
 from lake.publishing.manifest import Account
-from lake.settling.coverage import DERIVED, derive
+from lake.settling.coverage import DERIVED
 from lake.settling.fingerprint import fingerprint
 from lake.settling.settle import SettledHour, settle
 from lake.settling.standing import Standing
@@ -104,16 +104,6 @@ def test_rows_that_the_segments_do_not_hold_are_found_while_those_exist(
     assert lakes.doubts(root, with_log=False) == []  # by itself the forgery is perfect
 
 
-def _deriving(alter: Callable[[dict[str, Any]], bool]) -> Callable[..., pa.Table]:
-    def lie(*args: Any) -> pa.Table:
-        found = derive(*args)
-        rows = found.to_pylist()
-        kept = [row for row in rows if not alter(row)]
-        return pa.Table.from_pylist(kept, schema=found.schema)
-
-    return lie
-
-
 def _field(state: str, end_reason: str | None = None, /, **fields: Any) -> Callable[[dict[str, Any]], bool]:
     def alter(row: dict[str, Any]) -> bool:
         if end_reason not in (None, row["end_reason"]):
@@ -142,7 +132,7 @@ def _field(state: str, end_reason: str | None = None, /, **fields: Any) -> Calla
 def test_a_coverage_row_that_lies_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Callable[[dict[str, Any]], bool]
 ) -> None:
-    root = _lie(tmp_path, monkeypatch, drafts.coverage, "derive", _deriving(alter))
+    root = _lie(tmp_path, monkeypatch, drafts.coverage, "derive", lakes.deriving(alter))
     assert any("differ" in doubt or "follow from the files" in doubt for doubt in lakes.doubts(root, with_log=False))
 
 
@@ -150,7 +140,7 @@ def test_a_coverage_row_that_lies_is_found(
 def test_a_conn_or_silence_that_lies_is_found_while_segments_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    dropped = _deriving(lambda row: row["state"] == state and row["conn"] % 3 == 0)
+    dropped = lakes.deriving(lambda row: row["state"] == state and row["conn"] % 3 == 0)
     root = _lie(tmp_path, monkeypatch, drafts.coverage, "derive", dropped)
     assert lakes.doubts(root)
 
